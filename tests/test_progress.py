@@ -4,6 +4,11 @@ import os
 import pty
 import subprocess
 import sys
+import time
+
+import pytest
+
+from tfrs_twotower.progress import _Pace
 
 _CODE = """
 import time
@@ -39,3 +44,13 @@ def test_a_terminal_shows_bars_with_the_time_left_and_the_speed():
 def test_a_file_gets_nothing():
     process = _run(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.communicate() == ("done\n", "")
+
+
+def test_steps_of_minutes_have_a_speed_and_what_comes_before_the_first_does_not_count(monkeypatch):
+    pace = _Pace()
+    speeds = []
+    for now in (1000.0, 1090.0, 1150.0):  # so many seconds since the machine started
+        monkeypatch.setattr(time, "monotonic", lambda now=now: now)
+        pace.advance(1)
+        speeds.append(pace.speed)
+    assert speeds == [0, pytest.approx(1 / 90), pytest.approx(2 / 150)]

@@ -8,6 +8,7 @@
 import contextlib
 import functools
 import threading
+import time
 from collections.abc import Callable, Iterator
 
 from rich.console import Console
@@ -17,15 +18,41 @@ from rich.text import Text
 _DELAY = 2.0  # seconds until a bar is shown
 
 
+class _Pace:
+    """The steps of a task, and their mean speed since the first was said: what comes before it is preparation.
+
+    Rich has the speed of the last half minute alone, and so none where a step takes longer.
+    """
+
+    def __init__(self) -> None:
+        self.done = self._before = self._begun = self.latest = 0.0
+
+    def advance(self, steps: float) -> None:
+        """So many steps more are done."""
+        self.done, self.latest = self.done + steps, time.monotonic()
+        if not self._begun:
+            self._before, self._begun = self.done, self.latest
+
+    @property
+    def speed(self) -> float:
+        """Steps a second; 0 before the second time that some were said."""
+        return (self.done - self._before) / max(self.latest - self._begun, 1e-9)
+
+
 class _Left(ProgressColumn):
     """The time left and the speed, as far as they are known."""
 
     def render(self, task: Task) -> Text:
-        if task.time_remaining is None:
+        pace: _Pace = task.fields["pace"]
+        if not pace.speed:
             return Text("")
-        minutes, seconds = divmod(int(task.time_remaining), 60)
-        unit, speed = task.fields["unit"], task.speed or 0.0
-        return Text(f"about {minutes}:{seconds:02d} left" + (f", {speed:,.0f} {unit}/s" if unit else ""))
+        said = []
+        if task.total is not None:
+            left = max((task.total - pace.done) / pace.speed - (time.monotonic() - pace.latest), 0.0)
+            said.append("about {}:{:02d} left".format(*divmod(round(left), 60)))
+        if task.fields["unit"]:
+            said.append(f"{pace.speed:,.0f} {task.fields['unit']}/s")
+        return Text(", ".join(said))
 
 
 _console = Console(stderr=True)
@@ -52,13 +79,14 @@ def bar(what: str, total: float | None = None, unit: str = "", delay: float = _D
     if not _console.is_terminal:
         yield unseen
         return
+    pace = _Pace()
     with _lock:
-        task = _bars.add_task(what, total=total, visible=False, said="", unit=unit)
+        task = _bars.add_task(what, total=total, visible=False, said="", unit=unit, pace=pace)
     timer = threading.Timer(delay, _show, [task])
     timer.daemon = True
     timer.start()
     try:
-        yield functools.partial(_advance, task)
+        yield functools.partial(_advance, task, pace)
     finally:
         timer.cancel()
         with _lock:
@@ -78,5 +106,7 @@ def _show(task: TaskID) -> None:
             _bars.start()
 
 
-def _advance(task: TaskID, steps: float = 1, said: str = "") -> None:
+def _advance(task: TaskID, pace: _Pace, steps: float = 1, said: str = "") -> None:
+    if steps:
+        pace.advance(steps)
     _bars.update(task, advance=steps, said=said)

@@ -90,6 +90,9 @@ class _Behind(Source):
     def interactions(self) -> Iterator[pa.RecordBatch]:
         return self._source.interactions()
 
+    def expected_rows(self) -> int | None:
+        return self._source.expected_rows()
+
     def users(self) -> pa.Table | None:
         return _described(self._log.users, self._source.users(), USER_ID, self.name)
 

@@ -32,6 +32,7 @@ from tfrs_twotower.data.source import (
 )
 from tfrs_twotower.data.times import Times
 from tfrs_twotower.errors import DataError, NoEvents, invalid
+from tfrs_twotower.progress import bar
 
 YEAR_2100 = 4_102_444_800
 _NO_TIMES = ("The log has no times: its events are in random order. Random items of each user are held out, a history "
@@ -128,7 +129,9 @@ def begun(source: Source, rules: Rules, rejects: Rejects) -> tuple[Reader, Itera
     first = next(batches, None)
     if first is None:
         raise NoEvents(f"{source.name}: there are no interactions.")
-    return Reader(source, first.schema, rules, rejects), itertools.chain([first], batches)
+    with bar("Reading the tables of users and items"):
+        reader = Reader(source, first.schema, rules, rejects)
+    return reader, itertools.chain([first], batches)
 
 
 class Reader:

@@ -10,11 +10,13 @@ import pyarrow as pa
 from tfrs_twotower.columns import EVENT
 from tfrs_twotower.data import wide
 from tfrs_twotower.data.checking import YEAR_2100, Accepted, IngestReport, Reader, Rules, begun
+from tfrs_twotower.data.counted import counted
 from tfrs_twotower.data.log import InteractionLog, whole_context
 from tfrs_twotower.data.rejects import Rejects
 from tfrs_twotower.data.source import Source
 from tfrs_twotower.data.unchosen import Searched, Shown, dropped
 from tfrs_twotower.errors import DataError
+from tfrs_twotower.progress import bar
 
 
 def ingest(
@@ -46,11 +48,13 @@ def ingest(
     try:
         reader, batches = begun(source, Rules(limit, require_items, min_time, max_time), rejects)
         coded = _Coded(reader)
-        for batch in batches:
-            coded.add(reader.read(batch))
+        with counted(source, batches) as taken:
+            for batch in taken:
+                coded.add(reader.read(batch))
         reader.check()
-        log = coded.log(shown_alone)
-        return log, reader.report(log)
+        with bar("Sorting the log"):
+            log = coded.log(shown_alone)
+            return log, reader.report(log)
     finally:
         rejects.close()
 

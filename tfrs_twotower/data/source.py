@@ -28,6 +28,7 @@ NOTES = b"notes"        # of the schema: JSON, a list of lines: uncertain guesse
 BAD_LINES = b"bad lines"  # of the schema of a table: JSON, a list of [file, row, text]: lines that could not be parsed
 DISTINCT = b"tfrs_twotower: each id once"  # of the schema of a table of users or items that was checked before
 UNREAD = b"unread"      # of the schema: JSON, the source's columns that are not read
+ROWS = b"rows"          # of the schema: how many rows were read for the batch, also those that conditions left out
 UNIT = b"unit"          # of the field `timestamp`: the unit of its numbers, or auto
 SCALE = b"scale"        # of the field `weight`: "log" where it is to be log(1 + weight)
 PARSE_AS = b"parse_as"  # of a text field: the type of its values: int64, double or timestamp
@@ -62,6 +63,10 @@ class Source:
     def interactions(self) -> Iterator[pa.RecordBatch]:
         """The events, streamed."""
         raise NotImplementedError
+
+    def expected_rows(self) -> int | None:
+        """About how many rows have to be read for all events; None where only reading them could tell."""
+        return None
 
     def shards(self) -> int:
         """How many parts of the events can be read apart. All of them, in their order, are `interactions`."""
@@ -205,7 +210,7 @@ def canonical(
         if name in batch.schema.names:
             fields.append(batch.schema.field(name))
             arrays.append(batch.column(name))
-    said = {key: value for key, value in (batch.schema.metadata or {}).items() if key in (NOTES, UNREAD)}
+    said = {key: value for key, value in (batch.schema.metadata or {}).items() if key in (NOTES, UNREAD, ROWS)}
     metadata = {**said, FILE: str(where).encode()}
     return type(batch).from_arrays(arrays, schema=pa.schema(fields, metadata=metadata))
 

@@ -51,8 +51,7 @@ def read(
         )
     else:
         aside = directory / runs.REJECTED if rejected else None
-        with progress.bar("Reading the log"):
-            log, report = _read_source(source, parent, recipe.rejected_limit, aside, recipe.require_items)
+        log, report = _read_source(source, parent, recipe.rejected_limit, aside, recipe.require_items)
     if fingerprint is not None and log.fingerprint() != fingerprint:
         name = kept if source is None else source.name
         raise DataError(
@@ -95,5 +94,6 @@ def _read_source(
                 f"The recipe has `require_items`, and the dataset {source.folder} was prepared without it. Prepare it "
                 "by `twotower prepare --require-items`, or leave it out: --set require_items=false."
             )
-        return source.read()
+        with progress.bar("Checking the dataset"):
+            return source.read()
     return ingest(source, limit, rejected_to, require_items)

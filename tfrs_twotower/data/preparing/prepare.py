@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,8 @@ import pyarrow.parquet as pq
 from tfrs_twotower.columns import EVENT
 from tfrs_twotower.data.appending import append
 from tfrs_twotower.data.checking import IngestReport, Reader, Rules, begun
+from tfrs_twotower.data.counted import counted
+from tfrs_twotower.data.entities import Entities
 from tfrs_twotower.data.kept import empty_array, keep_log
 from tfrs_twotower.data.log import InteractionLog
 from tfrs_twotower.data.preparing import statements
@@ -69,12 +71,13 @@ def prepare(
         rejects = Rejects(target / _REJECTED)
         try:
             reader, batches = begun(source, rules, rejects)
-            log = _prepared(source, reader, _counted(batches), engine, work)
+            log = _prepared(source, reader, batches, engine, work)
         finally:
             rejects.close()
-        report = reader.report(log)
-        keep_log(log, report, target)
-        write_manifest(folder, _FIRST, log, report, source, rules, [])
+        with bar("Writing the dataset"):
+            report = reader.report(log)
+            keep_log(log, report, target)
+            write_manifest(folder, _FIRST, log, report, source, rules, [])
     return report
 
 
@@ -155,49 +158,46 @@ def _empty(folder: Path) -> Path:
     return folder
 
 
-def _counted(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    rows = 0
-    with bar("Reading") as advance:
-        for batch in batches:
-            yield batch
-            rows += len(batch)
-            advance(len(batch), f"{rows:,} rows")
-
-
 def _prepared(
     source: Source, reader: Reader, batches: Iterator[pa.RecordBatch], engine: Engine, work: Path
 ) -> InteractionLog:
     """The log of the source, mapped from files in the folder `work`."""
     shards = _empty(work / "shards")
     with engine.session(work) as session:
-        spilled = session.spill(source, reader, batches, shards)
+        with counted(source, batches) as taken:
+            spilled = session.spill(source, reader, taken, shards)
         reader.check()
         rows, liked = sum(s.rows for s in spilled), sum(s.liked for s in spilled)
         reader.check_labels(rows, liked, min(s.least for s in spilled), max(s.most for s in spilled))
         files, schema = agreed(shards, source.name)
         session.table("events", files)
-        tables = {}
-        for side, entities in (("user", reader.users), ("item", reader.items)):
-            kind = schema.field(statements.ID_COLUMNS[side]).type
-            known = entities.ids.cast(kind)
-            session.table(f"known_{side}", [_parquet(work / f"known_{side}.parquet", {"id": known})])
-            batches = session.rows(statements.new_ids(side))
-            new = pa.chunked_array([batch.column("id").cast(kind) for batch in batches], kind)
-            tables[side] = entities.table(new)
-            ids = pa.chunked_array([known, *new.chunks], kind)
-            codes = np.arange(len(ids), dtype=np.int32)
-            session.table(f"coded_{side}", [_parquet(work / f"coded_{side}.parquet", {"id": ids, "code": codes})])
+        with bar("Finding the users and items"):
+            tables = {side: _coded(session, side, entities, schema.field(statements.ID_COLUMNS[side]).type, work)
+                      for side, entities in (("user", reader.users), ("item", reader.items))}
         if not reader.times.there:
             session.table("turns", [_parquet(work / "turns.parquet", _turns(spilled, rows))])
         fields = context_fields(schema)
         query = statements.events([field.name for field in fields], bool(reader.times.there))
-        events, shown, context = _sorted(session, query, pa.schema(fields), liked, rows - liked, work)
+        with bar("Sorting the log", rows, "rows") as advance:
+            events, shown, context = _sorted(session, query, pa.schema(fields), liked, rows - liked, work, advance)
         part, left = shown.pop("part"), shown.pop(_DROPPED)
     return InteractionLog(
         **events, context=context, users=tables["user"], items=tables["item"],
         shown=Shown(**shown, dropped=left if left.any() else None).once(part),
         searched=Searched.none(),  # a prepared dataset has events alone
     )
+
+
+def _coded(session: Session, side: str, entities: Entities, kind: pa.DataType, work: Path) -> pa.Table:
+    """The table of users or items, also of those that only the events have; the engine gets the codes of their ids."""
+    known = entities.ids.cast(kind)
+    session.table(f"known_{side}", [_parquet(work / f"known_{side}.parquet", {"id": known})])
+    batches = session.rows(statements.new_ids(side))
+    new = pa.chunked_array([batch.column("id").cast(kind) for batch in batches], kind)
+    ids = pa.chunked_array([known, *new.chunks], kind)
+    codes = np.arange(len(ids), dtype=np.int32)
+    session.table(f"coded_{side}", [_parquet(work / f"coded_{side}.parquet", {"id": ids, "code": codes})])
+    return entities.table(new)
 
 
 def _parquet(path: Path, columns: dict[str, pa.ChunkedArray | np.ndarray]) -> str:
@@ -213,7 +213,8 @@ def _turns(spilled: list[Spilled], rows: int) -> dict[str, np.ndarray]:
 
 
 def _sorted(
-    session: Session, query: str, schema: pa.Schema, liked: int, disliked: int, work: Path
+    session: Session, query: str, schema: pa.Schema, liked: int, disliked: int, work: Path,
+    advance: Callable[..., None],
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], pa.Table]:
     """The rows of the query in files: (events, shown: {name: array}; the events' context, of the schema)."""
     events = {name: empty_array(work, f"events-{name}", kind, liked) for name, kind in _EVENTS.items()}
@@ -239,6 +240,7 @@ def _sorted(
                 columns = [batch.column(first + i).filter(pa.array(like)).cast(field.type)
                            for i, field in enumerate(schema)]
                 writer.write(pa.record_batch(columns, schema=schema))
+            advance(len(batch))
     if done != [liked, disliked]:  # zeros would stand for the rows that a faulty engine loses
         raise DataError(f"The engine gave {sum(done):,} of {liked + disliked:,} rows. Prepare the log again.")
     with pa.memory_map(str(path)) as file, pa.ipc.open_file(file) as reader:

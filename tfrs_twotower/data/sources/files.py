@@ -23,6 +23,7 @@ from tfrs_twotower.data.conditions import check_conditions, columns_of, rows_of
 from tfrs_twotower.data.source import (
     INVALID,
     ROW,
+    ROWS,
     Columns,
     Source,
     canonical,
@@ -36,12 +37,13 @@ from tfrs_twotower.data.source import (
 from tfrs_twotower.data.sources import cells
 from tfrs_twotower.data.sources.addresses import is_address, place
 from tfrs_twotower.data.sources.csv_lines import read_lines
+from tfrs_twotower.data.sources.expecting import rows_of_parquet, rows_of_text
 from tfrs_twotower.data.sources.json_lines import json_names, read_json, read_sequences
 from tfrs_twotower.data.sources.layout import DELIMITED, FORMATS, JSON, SEQUENCES, Layout, Wanted, find_layout
 from tfrs_twotower.data.sources.opening import data_files
+from tfrs_twotower.data.sources.parquet import fragment_schema, parquet_table, read_batches
 from tfrs_twotower.errors import ConfigError, DataError, invalid, nearest
 
-_BATCH = 1 << 16
 _READERS: dict[str, Callable[[str, Sequence[str], Layout], Iterator[pa.RecordBatch]]] = {
     DELIMITED: read_lines, JSON: read_json, SEQUENCES: read_sequences
 }
@@ -119,6 +121,15 @@ class Files(Source):
         """Yields pa.RecordBatch, file after file in the order of their names."""
         return self._read(slice(None))
 
+    def expected_rows(self) -> int | None:
+        """About how many rows the files have; those of a text are told by its first megabyte."""
+        files, is_parquet = data_files("path", self.path)
+        if is_parquet:
+            return rows_of_parquet(files)
+        layout = self._layout(files[0])
+        marks = {DELIMITED: "\n", JSON: json.dumps(self.columns.user_id), SEQUENCES: layout.delimiter or " "}
+        return rows_of_text(files, layout.encoding, marks[layout.kind])
+
     def shards(self) -> int:
         """The number of files."""
         return len(data_files("path", self.path)[0])
@@ -151,11 +162,8 @@ class Files(Source):
     def _text(
         self, files: Sequence[str], wanted: Sequence[str]
     ) -> Iterator[tuple[str, pa.RecordBatch, Columns, dict[str, str] | None]]:
-        names = self.columns.mapping()
-        ids = (self.columns.user_id, self.columns.item_id)
-        asked = Wanted(ids, names.get(TIMESTAMP), self.header, self.delimiter, self.encoding, self.format)
         for file in files:
-            layout = find_layout(file, asked)
+            layout = self._layout(file)
             present = _names(file, layout)
             _check_header(self._wanted(), present, file, layout)
             read = _READERS[layout.kind]
@@ -165,8 +173,15 @@ class Files(Source):
             for batch in read(file, wanted, layout):
                 yield file, self._with_unread(with_said(batch, layout.notes), present), columns, parse_as
 
+    def _layout(self, file: str) -> Layout:
+        ids, names = (self.columns.user_id, self.columns.item_id), self.columns.mapping()
+        return find_layout(
+            file, Wanted(ids, names.get(TIMESTAMP), self.header, self.delimiter, self.encoding, self.format)
+        )
+
     def _with_unread(self, batch: pa.RecordBatch, present: Sequence[str]) -> pa.RecordBatch:
-        return with_unread(batch, present, (*self._wanted().values(), *self.skip, _INDEX))
+        batch = with_unread(batch, present, (*self._wanted().values(), *self.skip, _INDEX))
+        return batch.replace_schema_metadata({**batch.schema.metadata, ROWS: str(len(batch)).encode()})
 
     def _parse_as(
         self, file: str, layout: Layout, read: Callable[[str, Sequence[str], Layout], Iterator[pa.RecordBatch]]
@@ -196,10 +211,10 @@ class Files(Source):
         for fragment in [*dataset.get_fragments()][chosen]:
             file = fragment.path
             with reading(file):
-                schema = _fragment_schema(fragment, dataset.schema)
+                schema = fragment_schema(fragment, dataset.schema)
                 check_columns(self._wanted(), schema.names, file)
             start = 0
-            for batch in _batches(fragment, schema, wanted):
+            for batch in read_batches(fragment, schema, wanted):
                 rows = pa.array(np.arange(start, start + len(batch)))
                 start += len(batch)
                 yield file, self._with_unread(batch.append_column(ROW, rows), schema.names), self.columns, None
@@ -211,7 +226,7 @@ class Files(Source):
         tables, notes, bad = [], [], []
         for file in files:
             if is_parquet:
-                table = _parquet_table(file)
+                table = parquet_table(file)
             else:
                 table = self._text_table(file, id_column, id_name, notes, bad)
             check_unique(table.column_names, file)
@@ -261,35 +276,6 @@ class Files(Source):
                 notes.append(f"{label}: {wrong.sum():,} values are no {kind} and count as missing")
             return array
         return cells.typed(array, kind)
-
-
-def _fragment_schema(fragment: pyarrow.dataset.ParquetFileFragment, dataset_schema: pa.Schema) -> pa.Schema:
-    """The file's own columns, and those that its folder's name gives."""
-    own = fragment.physical_schema
-    given = pyarrow.dataset.get_partition_keys(fragment.partition_expression)
-    return pa.schema([*own, *(dataset_schema.field(name) for name in given if name not in own.names)])
-
-
-def _batches(
-    fragment: pyarrow.dataset.ParquetFileFragment, schema: pa.Schema, columns: Sequence[str]
-) -> Iterator[pa.RecordBatch]:
-    """Yields the fragment's record batches. Arrow trusts the bytes of a page, so the batches are checked."""
-    with reading(fragment.path):
-        # A small read-ahead: else Arrow decodes whole files ahead of the reader.
-        for batch in fragment.to_batches(
-            schema=schema, columns=columns, batch_size=_BATCH, batch_readahead=1, fragment_readahead=0
-        ):
-            batch.validate(full=True)
-            yield batch
-
-
-def _parquet_table(file: str) -> pa.Table:
-    with reading(file):
-        system, inner = place(file) if is_address(file) else (None, file)
-        table = pyarrow.dataset.dataset(inner, filesystem=system, format="parquet").to_table()
-        table.validate(full=True)
-        table.column_names  # raises where a name is no text
-        return table
 
 
 def _names(file: str, layout: Layout, most: int | None = 1000) -> Sequence[str]:

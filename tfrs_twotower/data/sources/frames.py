@@ -58,6 +58,10 @@ class Frames(Source):
         table = with_unread(table, present, wanted.values())
         yield from canonical(table, columns, self.name).to_batches(_BATCH)
 
+    def expected_rows(self) -> int | None:
+        """Those of the table, unless `where` leaves some of them out before they are read."""
+        return None if self._where else len(self._interactions)
+
     def users(self) -> pa.Table | None:
         """pa.Table or None."""
         return self._entities(self._users, self._columns.user_id, USER_ID, "users")

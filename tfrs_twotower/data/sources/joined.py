@@ -37,6 +37,11 @@ class Joined(Source):
         for number, part in enumerate(self.parts):
             yield from _numbered(part.interactions(), number)
 
+    def expected_rows(self) -> int | None:
+        """Those of all parts."""
+        rows = [part.expected_rows() for part in self.parts]
+        return None if None in rows else sum(rows)  # type: ignore[arg-type]  # none of them is None
+
     def shards(self) -> int:
         """Those of all parts."""
         return sum(part.shards() for part in self.parts)

@@ -64,6 +64,10 @@ class MovieLens(Source):
         """Yields pa.RecordBatch."""
         return self._prepared().interactions()
 
+    def expected_rows(self) -> int | None:
+        """The number of ratings."""
+        return self._prepared().expected_rows()
+
     def users(self) -> pa.Table | None:
         """pa.Table or None."""
         table = self._prepared().users()

@@ -109,14 +109,22 @@ def open_file(path: str) -> Iterator[IO[bytes]]:
     Raises:
       DataError: it is damaged, or an archive of several files of which the path names none.
     """
+    with open_streams(path) as (_, unpacked):
+        yield unpacked
+
+
+@contextlib.contextmanager
+def open_streams(path: str) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
+    """(the stream of the file as it lies there, that of `open_file`): the first tells how far the second was read."""
     with contextlib.ExitStack() as stack, reading(path):
         archive = _archive_of(path)
-        file: IO[bytes] = stack.enter_context(_opened(archive or path))
+        packed: IO[bytes] = stack.enter_context(_opened(archive or path))
+        file = packed
         if archive:
             file = stack.enter_context(_member(file, path, os.path.relpath(path, archive)))
         while unpack := _packing(file):
             file = stack.enter_context(unpack(file, path))
-        yield file
+        yield packed, file
 
 
 def _opened(path: str) -> IO[bytes]:

@@ -102,6 +102,11 @@ class Prepared(Source):
                 columns[name] = context[name].cast(kind) if there else pa.nulls(len(part), kind)
             yield from pa.table(columns).to_batches(_BATCH)
 
+    def expected_rows(self) -> int | None:
+        """Its events, and what was shown."""
+        log = self._log()
+        return len(log) + len(log.shown)
+
     def users(self) -> pa.Table | None:
         """pa.Table: all users of the log."""
         return self._log().users

@@ -49,6 +49,10 @@ class TextVectors(Source):
         """Yields pa.RecordBatch."""
         return self.source.interactions()
 
+    def expected_rows(self) -> int | None:
+        """Those of the source."""
+        return self.source.expected_rows()
+
     def users(self) -> pa.Table | None:
         """pa.Table or None."""
         return self.source.users()

@@ -58,6 +58,11 @@ class Tfds(Source):
         for batch in read(self.builder, self.split, self.data_dir, list(self.columns.mapping().values())):
             yield canonical(batch, self.columns, self.builder)
 
+    def expected_rows(self) -> int | None:
+        """The number of examples; None before the data set is prepared."""
+        builder = load_builder(self.builder, self.data_dir)
+        return int(builder.info.splits[self.split].num_examples) if is_prepared(builder) else None
+
     def users(self) -> pa.Table | None:
         """pa.Table or None."""
         return self._entities(self.user_features, self.columns.user_id, USER_ID)
