@@ -33,7 +33,6 @@ from tfrs_twotower import recipes
 from tfrs_twotower.evaluation import Baselines
 from tfrs_twotower.pipeline import evaluated_run, racing, trained_run, trainings
 from tfrs_twotower.pipeline.assembly import Assembly
-from tfrs_twotower.pipeline.score_terms import ScoreTerms
 from tfrs_twotower.pipeline.searching import Validation
 from tfrs_twotower.recommender import Recommender
 
@@ -91,8 +90,7 @@ def watch(clock):
     clock.of(Validation, "by_weights", "validation")
     clock.of(Baselines, "__init__", "baselines")
     clock.of(evaluated_run, "evaluated", "test")
-    choose = ScoreTerms.choose
-    ScoreTerms.choose = lambda terms, queries, measure: choose(terms, queries, clock.timed(measure, "choice"))
+    clock.of(Assembly, "_monitored_each", "choice")
 
 
 def share(spent, more=1.0):
