@@ -28,7 +28,7 @@ from tfrs_twotower import columns as c
 from tfrs_twotower.exporting import manifest
 from tfrs_twotower.freshness import FreshItems, old_log
 from tfrs_twotower.freshness.item_events import ItemEvents
-from tfrs_twotower.serving.model import load
+from tfrs_twotower.serving.loading import load
 
 # This comes after tfrs_twotower, which sets up legacy Keras.
 import tensorflow as tf  # isort: skip

@@ -36,7 +36,8 @@ from tfrs_twotower.pipeline import runs
 from tfrs_twotower.pipeline.assembling import completed
 from tfrs_twotower.recommender import Recommender
 from tfrs_twotower.serving.fresh_answers import FreshAnswers
-from tfrs_twotower.serving.model import call, load
+from tfrs_twotower.serving.loading import load
+from tfrs_twotower.serving.model import call
 
 FIRST, HOURLY = "as of the first day", "by the hour"
 ARMS = ("without", "without, same batches", FIRST, HOURLY)

@@ -20,8 +20,8 @@ from tfrs_twotower.online import open_stores
 from tfrs_twotower.pipeline import runs
 from tfrs_twotower.serving import Predictor, Repository
 from tfrs_twotower.serving.features import Features
+from tfrs_twotower.serving.loading import load
 from tfrs_twotower.serving.metrics import Metrics
-from tfrs_twotower.serving.model import load
 from tfrs_twotower.serving.recommend import Recommendations
 
 # In the global order: e (9), a (5), c (4), d (4, further down the table), b (no number).

@@ -11,7 +11,7 @@ from tfrs_twotower.columns import safe
 from tfrs_twotower.exporting import manifest
 from tfrs_twotower.recommender import Recommender
 from tfrs_twotower.serving import Predictor, json_tensors
-from tfrs_twotower.serving.model import ready
+from tfrs_twotower.serving.loading import ready
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from tfrs_twotower import recommender
 from tfrs_twotower.errors import ExportError
 from tfrs_twotower.index import IVF, IndexConfig
 from tfrs_twotower.recommender import Recommender
-from tfrs_twotower.serving import model
+from tfrs_twotower.serving import loading
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def test_an_export_brings_it_and_a_server_searches_by_it(run, fan, tmp_path):
     assert manifest["index_kind"] == {"type": "own_index.Blind", "row": 2} and manifest["flavour"] == "portable"
     assert "index/vectors.npy" in manifest["files"] and manifest["custom_op_library"] is None
     built, a = own_index.BlindIndex.built, run.assembly
-    served = model.load(str(path), 1, manifest)
+    served = loading.load(str(path), 1, manifest)
     rows = a.split.test.row[:50]
     raw = {name: tensor for name, tensor in a.examples.raw_queries(rows).items()}
     found = served.signature()({**raw, "k": tf.constant(5)})
@@ -93,7 +93,7 @@ def test_a_run_in_shards_answers_as_one_index(run, fan, tmp_path):
     manifest = json.loads((path / "manifest.json").read_text())
     assert manifest["index_kind"]["kind"] == {"type": "ExactKind"} and manifest["flavour"] == "portable"
     assert {"index/parts.json", "index/2/settings.json", "index/2/model/saved_model.pb"} <= manifest["files"].keys()
-    served, a = model.load(str(path), 1, manifest), run.assembly
+    served, a = loading.load(str(path), 1, manifest), run.assembly
     raw = {**a.examples.raw_queries(a.split.test.row[:50]), "k": tf.constant(5)}
     found, exact = (served.signature(name)(raw)["ids"].numpy() for name in ("", "recommend_exact"))
     np.testing.assert_array_equal(found, exact)

@@ -20,7 +20,7 @@ from tfrs_twotower.freshness import FreshItems, Refresher
 from tfrs_twotower.freshness.counting import VersionStatistics
 from tfrs_twotower.online import Answer, AnswerLog, Event, Impression, Store, StoreError, open_stores
 from tfrs_twotower.recommender import Recommender
-from tfrs_twotower.serving.model import load
+from tfrs_twotower.serving.loading import load
 from tfrs_twotower.training import EventWeights
 from tfrs_twotower.updates import user_update
 

@@ -15,7 +15,7 @@ from tfrs_twotower.freshness import FreshItems
 from tfrs_twotower.freshness.attached import _fits
 from tfrs_twotower.ids import is_missing_id
 from tfrs_twotower.online import StoreError
-from tfrs_twotower.serving.model import load
+from tfrs_twotower.serving.loading import load
 
 QUERY = {"vector": np.array([[1.0, 1.0]], np.float32)}
 

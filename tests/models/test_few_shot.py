@@ -18,7 +18,7 @@ from tfrs_twotower.freshness import FreshItems
 from tfrs_twotower.models import FewShot, Reptile
 from tfrs_twotower.online import Event, open_stores
 from tfrs_twotower.recommender import Recommender
-from tfrs_twotower.serving.model import load
+from tfrs_twotower.serving.loading import load
 
 ITEMS = np.eye(2, dtype=np.float32)
 FEW_SHOT = 'model.few_shot={"type": "Reptile", "users": true}'

@@ -14,7 +14,7 @@ from tfrs_twotower.online import Event, StoreError
 from tfrs_twotower.serving import InvalidArgument, Predictor, Repository, Server
 from tfrs_twotower.serving.features import Features, _histories, column
 from tfrs_twotower.serving.metrics import Metrics
-from tfrs_twotower.serving.model import Signature
+from tfrs_twotower.serving.signature import Signature
 
 NOW = 1_700_000_000.5
 

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from tfrs_twotower.serving import json_tensors
 from tfrs_twotower.serving.errors import InvalidArgument, ResourceExhausted
-from tfrs_twotower.serving.model import Signature
+from tfrs_twotower.serving.signature import Signature
 
 
 @pytest.fixture

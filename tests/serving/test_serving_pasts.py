@@ -12,7 +12,8 @@ from tfrs_twotower.features import History, Id, Schema, Searches, Sequence, buil
 from tfrs_twotower.online import Event, Retention, load_log, open_stores
 from tfrs_twotower.serving.features import Features
 from tfrs_twotower.serving.metrics import Metrics
-from tfrs_twotower.serving.model import LoadedModel, Signature
+from tfrs_twotower.serving.model import LoadedModel
+from tfrs_twotower.serving.signature import Signature
 from tfrs_twotower.training import Examples, adapt
 
 import tensorflow as tf  # isort: skip

@@ -24,7 +24,7 @@ from tfrs_twotower.pipeline.trials import Trials
 from tfrs_twotower.recipe import ModelConfig
 from tfrs_twotower.recommender import Recommender
 from tfrs_twotower.serving.current_items import CurrentItems
-from tfrs_twotower.serving.model import load
+from tfrs_twotower.serving.loading import load
 from tfrs_twotower.training import NeighbourFit, neighbours, pooled
 
 

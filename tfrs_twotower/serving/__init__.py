@@ -19,8 +19,9 @@ from tfrs_twotower.serving.errors import (
     Unimplemented,
     VersionRefused,
 )
+from tfrs_twotower.serving.limits import Limits
 from tfrs_twotower.serving.load_export import load_export
-from tfrs_twotower.serving.predictor import Limits, Predictor
+from tfrs_twotower.serving.predictor import Predictor
 from tfrs_twotower.serving.process import serve
 from tfrs_twotower.serving.repository import Repository, State, VersionStatus
 from tfrs_twotower.serving.server import Server

@@ -16,7 +16,8 @@ from tfrs_twotower.ids import is_missing_id, missing_value
 from tfrs_twotower.online import Answer, AnswerLog, Impression, StoreError, new_answer_id, read_impression
 from tfrs_twotower.serving.errors import InvalidArgument, ResourceExhausted, Unavailable, Unimplemented
 from tfrs_twotower.serving.metrics import Metrics, current
-from tfrs_twotower.serving.model import LoadedModel, Signature, Value
+from tfrs_twotower.serving.model import LoadedModel
+from tfrs_twotower.serving.signature import Signature, Value
 
 IMPRESSIONS = "impressions"
 _QUIET_SECONDS = 10.0  # between two log lines about a failing disk

@@ -7,7 +7,8 @@ import numpy as np
 
 from tfrs_twotower import columns as c
 from tfrs_twotower.exporting import BY_ROW, SEARCHES
-from tfrs_twotower.serving.model import LoadedModel, Value
+from tfrs_twotower.serving.model import LoadedModel
+from tfrs_twotower.serving.signature import Value
 
 _ROWS = 256  # batch rows of a block at most
 _LIST_NUMBERS = 2**24  # 64 MB of float32: numbers in the vectors of the ids in the lists of a block

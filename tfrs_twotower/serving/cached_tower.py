@@ -9,7 +9,8 @@ import tensorflow as tf
 from tfrs_twotower import columns as c
 from tfrs_twotower.online import StoreError, UserVectorCache, vector_keys
 from tfrs_twotower.serving.metrics import Metrics
-from tfrs_twotower.serving.model import LoadedModel, Signature, Value
+from tfrs_twotower.serving.model import LoadedModel
+from tfrs_twotower.serving.signature import Signature, Value
 
 _T = TypeVar("_T")
 _SEARCH = {c.SERVING_DEFAULT: c.RECOMMEND_BY_VECTOR, c.RECOMMEND_FRESH: c.RECOMMEND_FRESH_BY_VECTOR}

@@ -9,9 +9,9 @@ from tfrs_twotower.errors import DataError, invalid
 from tfrs_twotower.ids import as_number, is_missing_id, missing_id
 from tfrs_twotower.online import Event, HistoryStore, StoreError, read_event
 from tfrs_twotower.serving.errors import InvalidArgument, ResourceExhausted, Unavailable, Unimplemented
+from tfrs_twotower.serving.limits import Limits
 from tfrs_twotower.serving.metrics import Metrics
 from tfrs_twotower.serving.model import DEFAULT_SIGNATURE, LoadedModel
-from tfrs_twotower.serving.predictor import Limits
 from tfrs_twotower.serving.repository import Repository
 
 EVENTS = "events"

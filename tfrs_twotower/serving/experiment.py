@@ -21,9 +21,10 @@ from tfrs_twotower.online import SHADOW
 from tfrs_twotower.serving.errors import CannotServe, InvalidArgument, ServingError, Unavailable
 from tfrs_twotower.serving.item_recorder import whole
 from tfrs_twotower.serving.metrics import Metrics, current
-from tfrs_twotower.serving.model import LoadedModel, Signature
+from tfrs_twotower.serving.model import LoadedModel
 from tfrs_twotower.serving.predictor import Predictor
 from tfrs_twotower.serving.recommend import Recommendations, as_kept
+from tfrs_twotower.serving.signature import Signature
 
 _WAITING = 64  # shadow answers; further ones are dropped
 _DEFAULT_K = 10

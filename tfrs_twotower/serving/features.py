@@ -18,7 +18,8 @@ from tfrs_twotower.features import PARTS, Window
 from tfrs_twotower.ids import as_number, missing_value
 from tfrs_twotower.online import Event, StoreError, Stores
 from tfrs_twotower.serving.metrics import Metrics
-from tfrs_twotower.serving.model import LoadedModel, Signature
+from tfrs_twotower.serving.model import LoadedModel
+from tfrs_twotower.serving.signature import Signature
 
 _T = TypeVar("_T")
 _QUIET_SECONDS = 10.0  # between two log lines about a failing store

@@ -11,7 +11,8 @@ from tfrs_twotower.scores import best
 from tfrs_twotower.serving.catalogue import texts
 from tfrs_twotower.serving.current_items import ItemChanges
 from tfrs_twotower.serving.errors import InvalidArgument
-from tfrs_twotower.serving.model import DEFAULT_SIGNATURE, LoadedModel, Runner, Signature, Value
+from tfrs_twotower.serving.model import DEFAULT_SIGNATURE, LoadedModel, Runner
+from tfrs_twotower.serving.signature import Signature, Value
 
 _FRESH, _FRESH_BY_VECTOR = c.RECOMMEND_FRESH, c.RECOMMEND_FRESH_BY_VECTOR
 _TWINS = {

@@ -41,9 +41,9 @@ from tfrs_twotower.serving.errors import (
 )
 from tfrs_twotower.serving.guard import REQUEST_ID, request_id
 from tfrs_twotower.serving.metrics import Call, Metrics
-from tfrs_twotower.serving.model import Signature
 from tfrs_twotower.serving.predictor import Answerer, Predictor
 from tfrs_twotower.serving.repository import Repository
+from tfrs_twotower.serving.signature import Signature
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -199,7 +199,7 @@ class PredictionService:
 
     def _array(self, signature: Signature, name: str, proto: TensorProto) -> np.ndarray:
         # This check comes before the values are read: a tensor may claim a huge shape and carry one value.
-        self._predictor.check_shape(signature.spec(name), tensor_protos.shape_of(proto))
+        self._predictor.limits.check_shape(signature.spec(name), tensor_protos.shape_of(proto))
         return tensor_protos.to_array(proto)
 
     def _metadata(self, request: GetModelMetadataRequest, call: Call) -> GetModelMetadataResponse:

@@ -6,8 +6,8 @@ from tfrs_twotower.errors import DataError, invalid
 from tfrs_twotower.online import StoreError
 from tfrs_twotower.serving.current_items import ItemChanges
 from tfrs_twotower.serving.errors import InvalidArgument, ResourceExhausted, Unavailable, Unimplemented
+from tfrs_twotower.serving.limits import Limits
 from tfrs_twotower.serving.metrics import Metrics
-from tfrs_twotower.serving.predictor import Limits
 
 CHANGED, WITHDRAWN = "changed", "withdrawn"
 _EXACT = 2**53  # whole numbers up to this one are exact as floats

@@ -21,7 +21,8 @@ from tfrs_twotower.serving.blocks import WHOLE, rows_of_block
 from tfrs_twotower.serving.errors import LATE, DeadlineExceeded
 from tfrs_twotower.serving.features import all_missing
 from tfrs_twotower.serving.metrics import current
-from tfrs_twotower.serving.model import LoadedModel, Signature
+from tfrs_twotower.serving.model import LoadedModel
+from tfrs_twotower.serving.signature import Signature
 
 _ROWS = 32  # requests that are joined at most
 _AT_A_TIME = os.cpu_count() or 1  # calls of one signature that run; what comes meanwhile is joined

@@ -18,7 +18,7 @@ from tfrs_twotower import extras
 from tfrs_twotower.errors import invalid
 from tfrs_twotower.ids import missing_value
 from tfrs_twotower.serving.errors import InvalidArgument, ResourceExhausted
-from tfrs_twotower.serving.model import Signature
+from tfrs_twotower.serving.signature import Signature
 
 orjson = extras.require("orjson")
 
@@ -62,7 +62,7 @@ def decode(
     Args:
       request: the parsed JSON object.
       signature: a `Signature`.
-      check: a function that raises if an input's shape is over the limits: `Predictor.check_size`. It is called before
+      check: a function that raises if an input's shape is over the limits: `Limits.check_size`. It is called before
         the values are read.
 
     Returns:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from tfrs_twotower.exporting import Key, Seal, integrity, user_deltas
 from tfrs_twotower.exporting.publishing import versions_under
-from tfrs_twotower.serving.model import LoadedModel, load, with_user_rows
+from tfrs_twotower.serving.loading import load, with_user_rows
+from tfrs_twotower.serving.model import LoadedModel
 
 
 def load_export(directory: str | Path, key: Key | None = None) -> LoadedModel:

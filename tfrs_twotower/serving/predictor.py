@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
-import math
-from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Mapping
 from concurrent.futures import Executor
 
 import numpy as np
@@ -13,56 +11,18 @@ import tensorflow as tf
 from numpy.typing import ArrayLike
 
 from tfrs_twotower import columns
-from tfrs_twotower.configuration import config
-from tfrs_twotower.errors import invalid
+from tfrs_twotower.serving import checks
 from tfrs_twotower.serving.answer_recorder import AnswerRecorder
 from tfrs_twotower.serving.blocks import blocks, together
-from tfrs_twotower.serving.errors import InvalidArgument, ResourceExhausted, ServingError
+from tfrs_twotower.serving.errors import InvalidArgument, ServingError
 from tfrs_twotower.serving.features import Features, with_seen
 from tfrs_twotower.serving.joined_calls import Answer, JoinedCalls, alike
-from tfrs_twotower.serving.model import LoadedModel, Runner, Signature, Value, call
+from tfrs_twotower.serving.limits import Limits
+from tfrs_twotower.serving.model import LoadedModel, Runner, call
 from tfrs_twotower.serving.repository import Repository
+from tfrs_twotower.serving.signature import Signature, Value
 
-_FINITE = {
-    columns.POPULARITY_BETA: "Send 0 for no correction.",
-    columns.EMBEDDING: "Send a vector of `embed_query`.",
-    columns.OBJECTIVES: "Send the weight of each objective.",
-}
-_MISSING = {columns.TIMESTAMP: ("time", 0), columns.EVENT: ("kind", '""'), columns.DWELL: ("dwell time", -1)}
-_LISTS = (columns.EXCLUDE_IDS, columns.ALLOW_IDS, columns.OBJECTIVES)
 _STORE = " Send them, or start the server with a store that has them: twotower serve --store …."
-_LARGEST = 1e15  # products of larger numbers overflow float32, and no item would be found
-_INTERESTS = 16  # vectors of a query at most
-_SPARE = 100  # more than `OutsideIndex` asks for in place of hidden items, beside k
-_UNKNOWN_RANK_LIMIT = 2  # an input of unknown rank (`k`) is a scalar or one value for each batch row
-
-
-@config
-class Limits:
-    """The limits on one request.
-
-    Attributes:
-      max_batch: batch rows of any input.
-      max_k: items in the answer of each batch row.
-      max_width: length of the lists of a batch row (history, exclusions, candidates).
-      max_values: values in the lists of an input (batch rows times length), and values in a whole JSON body. Each value
-        may become a vector in memory: a million vectors of 64 float32 take 256 MB.
-      max_events: events, or changes of items, that a request may record.
-      max_body_bytes: bytes of a request, as it comes over the wire.
-    """
-
-    max_batch: int = 1024
-    max_k: int = 1000
-    max_width: int = 10_000
-    max_values: int = 2**20
-    max_events: int = 1000
-    max_body_bytes: int = 8 * 1024 * 1024
-
-    def of_searches(self) -> Limits:
-        """The limits on searches that a front with these limits sends to its shards: with room for what it filters."""
-        most = 2 * self.max_k + self.max_width + _SPARE
-        return dataclasses.replace(self, max_batch=_INTERESTS * self.max_batch, max_k=most)
-
 
 Answerer = Callable[..., Answer]  # like `Predictor.answer`
 
@@ -194,19 +154,18 @@ class Predictor:
     ) -> dict[str, np.ndarray]:
         """The inputs of a request as arrays by their columns' names, each of the right type and within the limits."""
         names = asked.columns
-        return {names.get(name, name): self._checked(asked.spec(name), value) for name, value in inputs.items()}
+        given = {}
+        for name, value in inputs.items():
+            spec, array = asked.spec(name), np.asarray(value)
+            self.limits.check_shape(spec, array.shape)
+            given[names.get(name, name)] = checks.check_type(spec, array)
+        return given
 
     def _filled(
         self, model: LoadedModel, asked: Signature, inputs: Mapping[str, np.ndarray]
     ) -> dict[str, np.ndarray]:
         signature, arrays = model.signature(asked.name), dict(inputs)
-        # These checks come before the server fills in the rest, so that a message names inputs that the caller sent.
-        asking = {name: arrays[name].shape for name in inputs if name in (*signature.required, columns.USER_ID)}
-        _check_rows(asking)
-        given = {name: arrays[name].shape[0] for name in _LISTS if name in inputs}
-        if columns.POPULARITY_BETA in inputs:
-            given[columns.POPULARITY_BETA] = arrays[columns.POPULARITY_BETA].size
-        _check_options(given, asking)
+        checks.check_sent(signature, inputs)
         if self._features is not None:
             arrays = self._features.join(model, signature, arrays)
         arrays = with_seen(model, signature, arrays)
@@ -220,11 +179,8 @@ class Predictor:
                 f"Signature `{signature.name}` needs the inputs {missing}. Received: {received}.{hint}"
             )
         if columns.K in arrays:
-            self._check_k(arrays[columns.K])
-        for name, way_out in _FINITE.items():
-            if name in arrays:
-                _check_finite(name, arrays[name], way_out)
-        _check_history(model, arrays)
+            self.limits.check_k(arrays[columns.K])
+        checks.check_values(model, arrays)
         return arrays
 
     def execute(
@@ -243,54 +199,6 @@ class Predictor:
         except tf.errors.OpError as error:
             raise ServingError(f"The model failed: {_reason(error)}") from error
 
-    def check_shape(self, spec: tf.TensorSpec, shape: Sequence[int]) -> None:
-        """Raises `InvalidArgument` for a wrong rank or size, `ResourceExhausted` for a shape over the limits."""
-        name = spec.name
-        if spec.shape.rank is None:
-            if len(shape) > _UNKNOWN_RANK_LIMIT:
-                rule = f"have at most {_UNKNOWN_RANK_LIMIT} dimensions"
-                raise InvalidArgument(invalid(name, rule, list(shape), "Send a scalar, or one value a row."))
-        elif not spec.shape.is_compatible_with(shape):
-            expected = ["any" if size is None else size for size in spec.shape]
-            raise InvalidArgument(invalid(name, f"have the shape {expected}", list(shape), "Reshape it."))
-        self.check_size(spec, shape)
-
-    def check_size(self, spec: tf.TensorSpec, shape: Sequence[int]) -> None:
-        """Raises `ResourceExhausted` for a shape over the limits."""
-        limits, name = self.limits, spec.name
-        if len(shape) and shape[0] > limits.max_batch:
-            rule = f"have at most {limits.max_batch} rows"
-            raise ResourceExhausted(invalid(name, rule, list(shape), "Send smaller batches."))
-        if max(shape[1:], default=0) > limits.max_width:
-            rule = f"have lists of at most {limits.max_width} values"
-            raise ResourceExhausted(invalid(name, rule, list(shape), "Send shorter lists."))
-        if _has_lists(spec) and math.prod(shape) > limits.max_values:
-            rule = f"have at most {limits.max_values} values, rows times length of a list"
-            way_out = f"Send shorter lists, or {limits.max_values // math.prod(shape[1:])} rows at a time."
-            raise ResourceExhausted(invalid(name, rule, list(shape), way_out))
-
-    def _checked(self, spec: tf.TensorSpec, value: ArrayLike | tf.Tensor) -> np.ndarray:
-        array = np.asarray(value)
-        self.check_shape(spec, array.shape)
-        if spec.dtype == tf.string and array.dtype.kind in "SUO":
-            return _texts(spec.name, array)
-        if tf.as_dtype(array.dtype) != spec.dtype:
-            rule = f"be {spec.dtype.name}"
-            raise InvalidArgument(invalid(spec.name, rule, array.dtype.name, "Convert it."))
-        return array
-
-    def _check_k(self, k: np.ndarray) -> None:
-        if k.size == 0 or k.min() < 1 or k.max() > self.limits.max_k:
-            received = k.tolist() if k.size <= 10 else f"between {k.min()} and {k.max()}"
-            raise InvalidArgument(
-                invalid(columns.K, f"be between 1 and {self.limits.max_k}", received, "Change k.")
-            )
-
-
-def _has_lists(spec: tf.TensorSpec) -> bool:
-    """Does the request choose the length of a batch row? The model chooses the length of a vector."""
-    return spec.shape.rank is None or None in spec.shape[1:]
-
 
 def _array(tensor: tf.Tensor) -> np.ndarray:
     """The tensor as an array. A string scalar comes as bytes, which have neither shape nor dtype."""
@@ -298,60 +206,6 @@ def _array(tensor: tf.Tensor) -> np.ndarray:
     return np.array(value, object) if isinstance(value, bytes) else value
 
 
-def _check_rows(shapes: Mapping[str, Sequence[int]]) -> None:
-    batched = {name: shape[0] for name, shape in shapes.items() if shape}
-    first: str = next(iter(batched), None)  # type: ignore[assignment]  # None only if nothing is compared
-    for name, rows in batched.items():
-        if not rows:
-            raise InvalidArgument(invalid(name, "have at least one row", "0 rows", "Send one value a row."))
-        if rows != batched[first]:
-            rule = f"have as many rows as `{first}`, which has {batched[first]}"
-            raise InvalidArgument(invalid(name, rule, f"{rows} rows", "Send one value a row."))
-
-
-def _check_options(rows: Mapping[str, int], asking: Mapping[str, Sequence[int]]) -> None:
-    batched = [(name, shape[0]) for name, shape in asking.items() if shape]
-    for name, given in rows.items():
-        if batched and given not in (1, batched[0][1]):
-            rule = f"have one row, or as many as `{batched[0][0]}`, which has {batched[0][1]}"
-            raise InvalidArgument(invalid(name, rule, f"{given} rows", "Send one for each row, or one for all."))
-
-
-def _check_finite(name: str, values: np.ndarray, way_out: str) -> None:
-    broken = values[~(np.abs(values) <= _LARGEST)]
-    if broken.size:
-        rule = f"be finite, and from {-_LARGEST:g} to {_LARGEST:g}"
-        raise InvalidArgument(invalid(name, rule, float(broken[0]), way_out))
-
-
-def _check_history(model: LoadedModel, arrays: Mapping[str, np.ndarray]) -> None:
-    for name in model.past_items:
-        if name not in arrays:
-            continue
-        width, past = arrays[name].shape[1], name.removesuffix(columns.ITEM_ID)
-        for part, (what, missing) in _MISSING.items():
-            if past + part in arrays and (given := arrays[past + part].shape[1]) != width:
-                rule, way_out = f"have a {what} for each of the {width} places of `{name}`", f"Send {missing} for none."
-                raise InvalidArgument(invalid(past + part, rule, f"{given} a row", way_out))
-
-
 def _reason(error: tf.errors.OpError) -> str:
     """The line of a graph's error message that says what was wrong, without the trace of the graph around it."""
     return (error.message.partition("\n\t [[")[0].splitlines() or [type(error).__name__])[-1]
-
-
-def _texts(name: str, array: np.ndarray) -> np.ndarray:
-    """The array with text as bytes. Raises `InvalidArgument` for other values."""
-    values = array.ravel().tolist()
-    kinds = set(map(type, values))
-    if wrong := kinds - {bytes, str}:
-        kind = sorted(kind.__name__ for kind in wrong)[0]
-        raise InvalidArgument(f"`{name}` cannot be read as string: it holds a value of type {kind}.")
-    if array.dtype == object and kinds <= {bytes}:
-        return array
-    texts = np.empty(len(values), object)
-    try:
-        texts[:] = [value.encode() if isinstance(value, str) else value for value in values]
-    except UnicodeEncodeError as error:
-        raise InvalidArgument(f"`{name}` cannot be read as string: {error}.") from error
-    return texts.reshape(array.shape)

@@ -16,7 +16,8 @@ from tfrs_twotower.exporting import Key, Seal, integrity, user_deltas
 from tfrs_twotower.index import IndexKind
 from tfrs_twotower.serving.current_items import ItemChanges
 from tfrs_twotower.serving.errors import NotFound, Unavailable
-from tfrs_twotower.serving.model import LoadedModel, Runner, call, load, ready, with_user_rows
+from tfrs_twotower.serving.loading import load, ready, with_user_rows
+from tfrs_twotower.serving.model import LoadedModel, Runner, call
 from tfrs_twotower.serving.shard import Shard
 
 _log = logging.getLogger(__name__)

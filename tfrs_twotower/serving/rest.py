@@ -43,7 +43,8 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from tfrs_twotower.serving.model import LoadedModel, Signature
+    from tfrs_twotower.serving.model import LoadedModel
+    from tfrs_twotower.serving.signature import Signature
 
 applications = extras.require("starlette.applications")
 exceptions = extras.require("starlette.exceptions")
@@ -181,7 +182,7 @@ class Rest:
             call.version = model.version
             signature = self._predictor.signature(model, signature_name)
             call.signature = signature.name
-            inputs, by_row = json_tensors.decode(asked, signature, self._predictor.check_size)
+            inputs, by_row = json_tensors.decode(asked, signature, self._predictor.limits.check_size)
             del asked, body  # a large request may wait long between its blocks
             yield model, signature, inputs, by_row, version
 

@@ -28,12 +28,13 @@ from tfrs_twotower.serving.fresh_answers import FreshAnswers
 from tfrs_twotower.serving.grpc_service import add_services
 from tfrs_twotower.serving.health import Health
 from tfrs_twotower.serving.item_stream import ItemStream
+from tfrs_twotower.serving.limits import Limits
 from tfrs_twotower.serving.metrics import Metrics
 from tfrs_twotower.serving.model import LoadedModel, call
 from tfrs_twotower.serving.outside_index import outside_kind
 from tfrs_twotower.serving.page import OPEN_PATHS, Page, PageAnswers, check_origin
 from tfrs_twotower.serving.ports import Ports
-from tfrs_twotower.serving.predictor import Limits, Predictor
+from tfrs_twotower.serving.predictor import Predictor
 from tfrs_twotower.serving.recommend import BUILTIN, Recommendations
 from tfrs_twotower.serving.repository import Repository
 from tfrs_twotower.serving.rest import Rest

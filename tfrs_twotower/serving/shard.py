@@ -14,8 +14,9 @@ from tfrs_twotower.exporting import INDEX
 from tfrs_twotower.index import ShardedKind, in_whole
 from tfrs_twotower.ranges import Count
 from tfrs_twotower.serving.errors import FailedPrecondition, InvalidArgument, VersionRefused
-from tfrs_twotower.serving.model import LoadedModel, Signature
+from tfrs_twotower.serving.model import LoadedModel
 from tfrs_twotower.serving.outside_index import trusted
+from tfrs_twotower.serving.signature import Signature
 
 SEARCH = "search"
 QUERIES, MANIFEST = "queries", "manifest"  # its inputs, beside `k`

@@ -14,9 +14,9 @@ from tfrs_twotower.online import StoreError, Stores, read_id
 from tfrs_twotower.serving.errors import InvalidArgument, ResourceExhausted, Unavailable, Unimplemented
 from tfrs_twotower.serving.events import as_models_id, number_ids
 from tfrs_twotower.serving.item_recorder import whole
+from tfrs_twotower.serving.limits import Limits
 from tfrs_twotower.serving.metrics import Metrics
 from tfrs_twotower.serving.model import DEFAULT_SIGNATURE, LoadedModel
-from tfrs_twotower.serving.predictor import Limits
 from tfrs_twotower.serving.repository import Repository
 
 PROFILE, PICKS, MERGE = "profile", "picks", "merge"

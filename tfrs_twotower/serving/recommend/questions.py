@@ -12,8 +12,9 @@ from tfrs_twotower.serving import json_tensors
 from tfrs_twotower.serving.current_items import ItemChanges, current_items
 from tfrs_twotower.serving.errors import InvalidArgument, Unimplemented
 from tfrs_twotower.serving.item_recorder import whole
+from tfrs_twotower.serving.limits import Limits
 from tfrs_twotower.serving.model import LoadedModel
-from tfrs_twotower.serving.predictor import Limits, Predictor
+from tfrs_twotower.serving.predictor import Predictor
 from tfrs_twotower.serving.recommend.request import (
     as_ids,
     check_answers,

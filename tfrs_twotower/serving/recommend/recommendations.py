@@ -264,7 +264,7 @@ class Recommendations:
             dtype = signature.inputs[c.USER_ID].dtype
             user = [missing_id(dtype)] if asked.user_id is None else [asked.user_id]
             features[c.USER_ID] = as_ids(user, id_type(dtype), c.USER_ID)[0]
-        check = self._predictor.check_size
+        check = self._predictor.limits.check_size
         inputs, _ = json_tensors.decode({json_tensors.INSTANCES: [features]}, signature, check)
         tensors = signature.tensors(self._predictor.prepare(model, signature, inputs))
         return {**tensors, c.OBJECTIVES: weights_of(model, asked.objectives)} if asked.objectives else tensors

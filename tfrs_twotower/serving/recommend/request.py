@@ -10,7 +10,7 @@ from tfrs_twotower.errors import brief, invalid, nearest
 from tfrs_twotower.ids import as_number
 from tfrs_twotower.serving.errors import InvalidArgument, ResourceExhausted
 from tfrs_twotower.serving.item_recorder import whole
-from tfrs_twotower.serving.predictor import Limits
+from tfrs_twotower.serving.limits import Limits
 
 
 @dataclasses.dataclass(frozen=True)
