@@ -23,9 +23,10 @@ from tfrs_twotower.serving.limits import Limits
 from tfrs_twotower.serving.load_export import load_export
 from tfrs_twotower.serving.predictor import Predictor
 from tfrs_twotower.serving.process import serve
-from tfrs_twotower.serving.repository import Repository, State, VersionStatus
+from tfrs_twotower.serving.repository import Repository
 from tfrs_twotower.serving.server import Server
 from tfrs_twotower.serving.shards import ShardsKind
+from tfrs_twotower.serving.version_status import State, VersionStatus
 
 __all__ = [
     "Access",

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from tfrs_twotower import extras
 from tfrs_twotower.serving import logs
 from tfrs_twotower.serving.errors import ServingError
-from tfrs_twotower.serving.repository import State, VersionStatus
+from tfrs_twotower.serving.version_status import State, VersionStatus
 
 prometheus = extras.require("prometheus_client")
 

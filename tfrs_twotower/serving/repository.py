@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import enum
 import functools
 import gc
 import logging
@@ -11,40 +10,19 @@ import re
 import threading
 from collections.abc import Callable, Collection, Iterator
 
-from tfrs_twotower.errors import ExportError, IndexingError, TwoTowerError, invalid
-from tfrs_twotower.exporting import Key, Seal, integrity, user_deltas
+from tfrs_twotower.errors import IndexingError, TwoTowerError, invalid
+from tfrs_twotower.exporting import Key, integrity, user_deltas
 from tfrs_twotower.index import IndexKind
 from tfrs_twotower.serving.current_items import ItemChanges
 from tfrs_twotower.serving.errors import NotFound, Unavailable
 from tfrs_twotower.serving.loading import load, ready, with_user_rows
 from tfrs_twotower.serving.model import LoadedModel, Runner, call
+from tfrs_twotower.serving.published_rows import PublishedRows
 from tfrs_twotower.serving.shard import Shard
+from tfrs_twotower.serving.version_status import State, VersionStatus
 
 _log = logging.getLogger(__name__)
 _VERSION = re.compile(r"0|[1-9][0-9]{0,17}")
-
-
-class State(enum.Enum):
-    """TF Serving's `ModelVersionStatus.State`. A version passes through them in this order."""
-
-    START = 10
-    LOADING = 20
-    AVAILABLE = 30
-    UNLOADING = 40
-    END = 50
-
-
-@dataclasses.dataclass(frozen=True)
-class VersionStatus:
-    """The state of a version. `error` says why its files on disk were refused; "" otherwise.
-
-    AVAILABLE with an error: the files of a version changed and were refused, or newer rows of its user table were. The
-    version then serves as it was loaded before.
-    """
-
-    version: int
-    state: State
-    error: str = ""
 
 
 @dataclasses.dataclass
@@ -110,8 +88,7 @@ class Repository:
         self._call = call
         self._fresh = fresh
         self._warm = warm
-        self._key, self._model, self._only = key, model, only
-        self._counts: dict[str, int] = {}  # by a version's identity: of the signed list of its users' rows
+        self._key, self._model, self._only, self._rows = key, model, only, PublishedRows(key)
         self._load = shard.load if shard else functools.partial(load, index=index)
         self._needed = shard.needs if shard else lambda file: True
         self._lock = threading.Lock()  # guards what follows
@@ -282,7 +259,8 @@ class Repository:
         if stamp == served.user_rows:
             return
         try:
-            model = with_user_rows(served.model, self._rows(served, version, root), f"{served.identity}+{stamp}")
+            rows = self._rows.read(root, version, served.model, served.identity)
+            model = with_user_rows(served.model, rows, f"{served.identity}+{stamp}")
         except Exception as error:  # the earlier rows go on serving
             served.rows_error = f"Rows of users refused: {error}"
             _log.error("Rows of users of version %d refused: %s", version, error)
@@ -291,17 +269,6 @@ class Repository:
                 served.model, served.rows_error = model, ""
             _log.info("Version %d has %d updates of user rows", version, len(stamp))
         served.user_rows = stamp
-
-    def _rows(self, served: _Served, version: int, root: str) -> list[user_deltas.UserDelta]:
-        """Raises `ExportError`, also if the signed list is an earlier one than that which was read last."""
-        identity = served.identity or ""
-        seal = None if self._key is None else Seal(self._key, identity)
-        rows, count = user_deltas.read_counted(root, version, served.model.manifest.get("embedding_space"), seal)
-        if count < (last := self._counts.get(identity, 0)):
-            raise ExportError(f"the signed list of version {version} is an earlier one: number {count} after {last}. "
-                              "Publish the users' update again.")
-        self._counts[identity] = count
-        return rows
 
     def _retire(self, version: int) -> None:
         served = self._serving.pop(version)

@@ -22,24 +22,15 @@ from tfrs_twotower.serving.admission import Admission, Place, Queues
 from tfrs_twotower.serving.bodies import Bodies
 from tfrs_twotower.serving.connections import Connections
 from tfrs_twotower.serving.endpoints import Endpoint
-from tfrs_twotower.serving.errors import (
-    RETRY_SECONDS,
-    DeadlineExceeded,
-    InvalidArgument,
-    NotFound,
-    Overloaded,
-    ServingError,
-    SlowBody,
-    Unimplemented,
-)
+from tfrs_twotower.serving.errors import DeadlineExceeded, InvalidArgument, NotFound, Unimplemented
 from tfrs_twotower.serving.metrics import Call, Metrics
 from tfrs_twotower.serving.page import Page
 from tfrs_twotower.serving.predictor import Answerer, Predictor
+from tfrs_twotower.serving.rest_errors import HANDLERS
 
 if TYPE_CHECKING:
     import numpy as np
     from starlette.applications import Starlette
-    from starlette.exceptions import HTTPException
     from starlette.requests import Request
     from starlette.responses import Response
 
@@ -129,14 +120,7 @@ class Rest:
         routes += [routing.Route(path, self._scrape) for path in _METRICS_PATHS]
         routes.append(routing.Route("/openapi.json", self._openapi))
         routes += [routing.Route("/healthz", self._healthz), routing.Route("/readyz", self._readyz)]
-        app = applications.Starlette(
-            routes=routes,
-            exception_handlers={
-                ServingError: _serving_error,
-                exceptions.HTTPException: _http_error,
-                Exception: _other_error,
-            },
-        )
+        app = applications.Starlette(routes=routes, exception_handlers=HANDLERS)
         app.router.redirect_slashes = False  # behind a proxy with TLS it would name http, as the server does not know
         return app
 
@@ -148,7 +132,7 @@ class Rest:
         with self._asked(request, body, call) as (model, signature, inputs, by_row, version):
             answer = self._predictor.answer if version is not None else self._answer_of
             outputs, named = answer(model, signature, inputs, call.pause)
-        return responses.Response(json_tensors.encode(outputs, by_row, named), media_type="application/json")
+        return _encoded(outputs, named, by_row)
 
     async def _joined_answer(self, request: Request, body: bytes, call: Call) -> Response | None:
         """The answer to a small request, which may be joined with others; None: it needs a thread of its own."""
@@ -166,7 +150,7 @@ class Rest:
             except DeadlineExceeded:
                 self._metrics.refused("deadline")
                 raise
-        return responses.Response(json_tensors.encode(outputs, by_row, named), media_type="application/json")
+        return _encoded(outputs, named, by_row)
 
     @contextlib.contextmanager
     def _asked(
@@ -294,6 +278,10 @@ class Rest:
         return None if version is None else int(version)
 
 
+def _encoded(outputs: dict[str, np.ndarray], named: dict[str, list[str]], by_row: bool) -> Response:
+    return responses.Response(json_tensors.encode(outputs, by_row, named), media_type="application/json")
+
+
 def _of_query(request: Request) -> dict[str, list[str] | int]:
     """The request of a query string: `n` is a number, all else are lists of ids, as in ?n=5&likes=a&likes=b."""
     given = request.query_params
@@ -312,25 +300,3 @@ async def _gone(request: Request, place: Place) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
     place.cancel()
-
-
-def _error(status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
-    message = message.encode(errors="backslashreplace").decode()  # a quoted value may hold half a surrogate pair
-    return responses.JSONResponse({"error": message}, status, headers)
-
-
-async def _serving_error(request: Request, error: ServingError) -> Response:
-    headers = {}
-    if isinstance(error, Overloaded):
-        headers["Retry-After"] = str(RETRY_SECONDS)
-    if isinstance(error, SlowBody):
-        headers["Connection"] = "close"  # the rest of the body may still come
-    return _error(error.http, str(error), headers)
-
-
-async def _http_error(request: Request, error: HTTPException) -> Response:
-    return _error(error.status_code, error.detail, error.headers)
-
-
-async def _other_error(request: Request, error: Exception) -> Response:
-    return _error(500, f"{type(error).__name__}: see the server's log.")
