@@ -3,9 +3,8 @@
 import dataclasses
 import json
 import os
-import random
-import socket
 
+import ports
 import toy
 
 from tfrs_twotower.cli.main import main
@@ -66,20 +65,9 @@ def in_order(hard, queries):
 
 
 def cluster(**jobs):
-    """{job: the addresses of its tasks}, for how many tasks each job has.
-
-    Their ports lie below those that the system gives out, or another process could be given one before its task starts.
-    """
-    free = filter(_is_free, random.SystemRandom().sample(range(15_000, 32_000), 100))
+    """{job: the addresses of its tasks}, for how many tasks each job has."""
+    free = iter(ports.free(sum(jobs.values())))
     return {job: [f"localhost:{next(free)}" for _ in range(count)] for job, count in jobs.items()}
-
-
-def _is_free(port):
-    try:
-        socket.create_server(("localhost", port)).close()
-    except OSError:
-        return False
-    return True
 
 
 def write(recipe, path):

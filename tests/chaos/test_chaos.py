@@ -9,9 +9,9 @@ import contextlib
 import os
 import resource
 import shutil
-import socket
 import time
 
+import ports
 import pytest
 import redis_server
 from chaos.chaos import Load, Process
@@ -32,11 +32,6 @@ def made(tmp_path_factory):
     for number in (1, 2):
         chaos_export.write(folder, number)
     return folder
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        return found.getsockname()[1]
 
 
 def publish(made, root, load, version, damaged=False):
@@ -83,7 +78,7 @@ def test_nothing_is_lost(made, tmp_path, kind):
     shutil.copytree(made / "1", root / "1")
     with redis_server.running() as redis:
         store = f"sqlite:{folder}/store.db" if kind == "sqlite" else redis.url
-        process = Process(root, store, redis.url, tmp_path / "items", tmp_path / "log", free_port(), free_port())
+        process = Process(root, store, redis.url, tmp_path / "items", tmp_path / "log", *ports.free(2))
         try:
             process.wait()
             with Load(process.address, process.grpc_address, RATE) as load:

@@ -7,6 +7,7 @@ import time
 
 import grpc
 import httpx
+import ports
 import pytest
 import tensorflow as tf
 from forked import Forked
@@ -148,8 +149,7 @@ def test_a_port_that_cannot_be_had_is_an_error(server, argument):
 
 
 def test_one_port_for_both_is_an_error(server):
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port, = ports.free(1)
     with pytest.raises(CannotServe, match=f"port {port}: .* Choose another `grpc_port`"):
         Server(server.repository.root, rest_port=port, grpc_port=port).start()
     socket.create_server(("127.0.0.1", port)).close()  # what was taken is given back

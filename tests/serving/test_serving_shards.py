@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 import httpx
 import numpy as np
+import ports
 import pytest
 import tensorflow as tf
 from forked import twotower
@@ -125,12 +126,12 @@ def test_a_shard_of_another_export_is_not_merged(root, started, tmp_path, caplog
     (tmp_path / "other").mkdir()
     sharded_export.copy(root, tmp_path / "other", 1, "another")
     first = started(root, shard="1/2")
-    second = started(tmp_path / "other", shard="2/2")
+    port, = ports.free(1)  # it is opened again and again
+    second = started(tmp_path / "other", shard="2/2", grpc_port=port)
     front = started(root, index=front_of(first, second))
     assert not front.ready()  # no answer is better than a wrong one
     assert "Shard 2/2 at 127.0.0.1:" in front.repository.statuses()[0].error
     assert "another manifest" in front.repository.statuses()[0].error
-    port = second.grpc_port
     second.stop()
     right = started(root, shard="2/2", grpc_port=port)
     front.repository.poll()
@@ -257,20 +258,19 @@ def serve(*arguments):
 
 def test_a_shard_that_is_killed_or_hangs_is_missed_and_comes_back(root):
     """Real processes: two shards and the front. SIGKILL and SIGSTOP of a shard make partial answers that say so."""
-    free, processes = ("--rest-port", 0, "--grpc-port", 0), []
+    processes, (first, second) = [], ports.free(2)
     try:
-        for shard in ("1/2", "2/2"):
-            processes.append(serve(root, "--shard", shard, *free))
-        ports = [port for *_, port in processes]
-        addresses = ",".join(f"127.0.0.1:{port}" for port in ports)
-        processes.append(serve(root, "--index", f"shards:{addresses}", *free))
+        for shard, port in (("1/2", first), ("2/2", second)):
+            processes.append(serve(root, "--shard", shard, "--rest-port", 0, "--grpc-port", port))
+        index = f"shards:127.0.0.1:{first},127.0.0.1:{second}"
+        processes.append(serve(root, "--index", index, "--rest-port", 0, "--grpc-port", 0))
         front = processes[2][1]
         assert ask(front) == (WHOLE, None)
         os.kill(processes[0][0].pid, signal.SIGKILL)
         processes[0][0].wait()
         for _ in range(3):
             assert ask(front, 3) == (SECOND, "1/2")
-        processes.append(serve(root, "--shard", "1/2", "--rest-port", 0, "--grpc-port", ports[0]))
+        processes.append(serve(root, "--shard", "1/2", "--rest-port", 0, "--grpc-port", first))
         assert until(lambda: ask(front) == (WHOLE, None))
         os.kill(processes[1][0].pid, signal.SIGSTOP)
         slow, quick = time.monotonic(), []
