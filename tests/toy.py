@@ -1,6 +1,8 @@
 """A small recommender on planted data, trained once for all tests that need one."""
 
 import dataclasses
+import os
+import signal
 
 import numpy as np
 
@@ -10,6 +12,8 @@ from tfrs_twotower.recipe import ModelConfig, Recipe
 from tfrs_twotower.recommender import Recommender
 from tfrs_twotower.towers import MLP
 from tfrs_twotower.training import LazyAdamConfig, TrainingConfig
+
+import tensorflow as tf  # isort: skip
 
 USERS, ITEMS, CLUSTERS = 200, 100, 4
 
@@ -45,9 +49,25 @@ def train(directory, **training):
     return Recommender(recipe(**training), directory=directory, **frames).fit(verbose=0)
 
 
-def train_and_refit(directory, training):
-    """The same, and a refit: the work of a process of its own."""
-    train(directory, **training).refit(verbose=0)
+class _KillAfter(tf.keras.callbacks.Callback):
+    """Kills this process after so many steps; None: never."""
+
+    def __init__(self, steps):
+        super().__init__()
+        self._left = steps
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self._left is not None:
+            self._left -= 1
+            if self._left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+
+def train_and_refit(directory, training, fit_steps=None, refit_steps=None):
+    """The same, and a refit: the work of a process of its own, which is killed after so many steps of either."""
+    frames, _ = planted()
+    run = Recommender(recipe(**training), directory=directory, **frames)
+    run.fit(verbose=0, callbacks=[_KillAfter(fit_steps)]).refit(verbose=0, callbacks=[_KillAfter(refit_steps)])
 
 
 def weights(recommender):

@@ -4,7 +4,6 @@ import contextlib
 import json
 import re
 import signal
-import time
 
 import numpy as np
 import pytest
@@ -23,27 +22,14 @@ _TRAINING = {"epochs": 4, "patience": 0, "checkpoint_steps": 5}
 _OF_THE_PROCESS = ("save_counter", "model/mean_loss")
 
 
-def _start(directory):
-    return Forked("toy:train_and_refit", directory, _TRAINING)
-
-
 def _checkpoints(folder):
     return sorted(int(p.stem.split("-")[1]) for p in (folder / "last").glob("ckpt-*.index"))
 
 
-def _kill(process, folder, step):
-    """Kills a process once its training in `folder` has kept a checkpoint of that step or a later one."""
-    deadline = time.monotonic() + 240
-    while not any(c >= step for c in _checkpoints(folder)):
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
-
-
-def _finish(process):
-    _, errors = process.communicate(timeout=300)
-    assert process.returncode == 0, errors[-2000:]
+def _train(directory, ends, *steps):
+    with Forked("toy:train_and_refit", directory, _TRAINING, *steps) as process:
+        _, errors = process.communicate(timeout=300)
+    assert process.returncode == ends, errors[-2000:]
 
 
 def _values(directory, which):
@@ -55,11 +41,11 @@ def _values(directory, which):
 def test_a_run_killed_and_resumed_equals_one_left_alone(tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     toy.train(whole, **_TRAINING).refit(verbose=0)
-    for folder, step in (("checkpoint", 30), ("refit", 5)):  # 24 steps an epoch: 30 is within the second
-        _kill(_start(killed), killed / folder, step)
-        assert max(_checkpoints(killed / folder)) < max(_checkpoints(whole / folder))  # it was cut short
+    for folder, steps, kept in (("checkpoint", (33,), 30), ("refit", (None, 8), 5)):  # 24 steps an epoch
+        _train(killed, -signal.SIGKILL, *steps)
+        assert max(_checkpoints(killed / folder)) == kept < max(_checkpoints(whole / folder))
     assert not (killed / "refit" / "done.json").exists()
-    _finish(_start(killed))
+    _train(killed, 0)
     for which in ("checkpoint/last", "checkpoint/best", "refit/last", "refit/best"):
         a, b = _values(whole, which), _values(killed, which)
         assert a.keys() == b.keys()
