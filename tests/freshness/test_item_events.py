@@ -290,7 +290,7 @@ def test_the_folder_is_opened_again_by_one_thread_while_another_records(tmp_path
         opening = threading.Event()
         monkeypatch.setattr(item_events, "lock", slow)
         checked = pool.submit(items.check)
-        opening.wait(10)
+        assert opening.wait(30)
         items.withdraw(["b"])
         checked.result()
     monkeypatch.undo()

@@ -57,15 +57,15 @@ def test_answers_and_impressions_are_messages(kafka):
 
 def test_while_no_broker_takes_them_it_is_said(kafka, monkeypatch):
     monkeypatch.setattr(kafka_answers, "_SEND_SECONDS", 0.3)
+    monkeypatch.setattr(kafka_answers, "_PAUSE_SECONDS", 60.0)
     with kafka_cluster.running() as server:
         log = KafkaAnswers(f"kafka://{server.servers}/answers")
         server.kill()
         with pytest.raises(StoreUnavailable, match="takes no messages: "):
             log.record([ANSWER])
-        start = time.monotonic()
+        monkeypatch.setattr(log._sender, "send", None)  # requests do not wait for brokers that just failed
         with pytest.raises(StoreUnavailable, match="takes no messages: "):
             log.saw([])
-        assert time.monotonic() - start < 0.1  # requests do not wait for brokers that just failed
         with pytest.raises(StoreUnavailable, match="No Kafka broker answers"):
             log.check()
 

@@ -179,6 +179,7 @@ def test_who_leaves_a_line_of_their_own_waits_no_more_and_cannot_begin():
 def test_a_small_rest_request_that_is_joined_takes_no_turn(shop_root):
     load = Load(concurrency=1, queue=1, deadline_seconds=30)
     inputs = {"user_id": ["u1"], "history_item_id": [["a"]], "mood": [[1.0, 1.0]]}
+    exact = {**inputs, "popularity_beta": 0.5}
     with Server(shop_root, rest_port=0, grpc_port=0, poll_seconds=60, load=load) as server:
         url = f"http://127.0.0.1:{server.rest_port}/v1/models/{server.name}:predict"
         with server._queues.predictions.acquire():
@@ -186,8 +187,8 @@ def test_a_small_rest_request_that_is_joined_takes_no_turn(shop_root):
             assert small.status_code == 200, small.text
             assert value(server.metrics, 'twotower_queue_seconds_count{queue="predictions"}') == 2  # it ran, too
             with pytest.raises(httpx.ReadTimeout):  # an exact search takes a thread, and so a turn
-                httpx.post(url, json={"inputs": {**inputs, "popularity_beta": 0.5}}, timeout=0.5)
-        assert httpx.post(url, json={"inputs": {**inputs, "popularity_beta": 0.5}}, timeout=30).status_code == 200
+                httpx.post(url, json={"inputs": exact}, timeout=httpx.Timeout(30, read=0.5))
+        assert httpx.post(url, json={"inputs": exact}, timeout=30).status_code == 200
 
 
 @pytest.mark.parametrize("wrong", [{"concurrency": 0}, {"queue": -1}, {"deadline_seconds": 0}])

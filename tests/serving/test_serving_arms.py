@@ -162,7 +162,8 @@ def test_a_shadow_is_logged_and_not_shown(shop):
     row, = wait_for(shadows)
     assert (row["version"], row["user_id"], row["item_id"]) == (7, str(user), ["c", "b"])
     assert answer["arm"] == "control" and answer["model_version"] == 1 and row["answer_id"] != answer["answer_id"]
-    assert 'method="shadow:recommend"' in httpx.get(f"http://127.0.0.1:{server.rest_port}/metrics").text
+    url = f"http://127.0.0.1:{server.rest_port}/metrics"
+    wait_for(lambda: 'method="shadow:recommend"' in httpx.get(url).text)  # it is counted after it is logged
 
 
 def test_shadows_that_are_too_many_are_dropped_and_counted(shop_root, monkeypatch):

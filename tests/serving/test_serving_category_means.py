@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import time
 import types
 
 import httpx
@@ -10,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import tensorflow as tf
 
+from tests.serving.test_serving_admission import wait_for
 from tfrs_twotower.cli.main import main
 from tfrs_twotower.exporting import manifest
 from tfrs_twotower.freshness import CategoryVectors, open_items
@@ -61,8 +61,7 @@ def test_new_items_stand_where_their_category_does_after_a_swap_and_a_restart_to
             assert client.post("/v1/items", json={"changed": CHANGED}).status_code == 200
             assert vectors(client) == COLD
             publish(shop_root / "1", root / "2", 2)
-            while server.repository.available() != [2]:
-                time.sleep(0.01)
+            wait_for(lambda: server.repository.available() == [2], "version 2")
             assert vectors(client) == LATER
         fresh.close()
         again = open_items(folder, root, "category")
