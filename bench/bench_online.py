@@ -4,12 +4,12 @@
     python -m bench.bench_online --rows 20000
 
 `twotower serve` runs as a process of its own, with an SQLite store and a cache of vectors. A request over REST or gRPC
-carries a user id and k = 100; the server finds the past. In process, the same signature gets the past with the
-request. Faiss (IVFFlat, as many probes as it takes for our recall) gets a vector: in process, and in a process of its
-own behind a bare gRPC server with the same messages (`bench/faiss_server.py`). GET /healthz does nothing: its time is
-that of REST itself. Latencies are of one client and of calls that take turns; answers a second are of 8 clients at a
-time, and medians of rounds that take turns. The clients are Python threads of one process and share the processors with
-the server.
+carries a user id and k = 100; the server finds the past. "Two servers" share the store, and half of the clients ask
+each. In process, the same signature gets the past with the request. Faiss (IVFFlat, as many probes as it takes for our
+recall) gets a vector: in process, and in a process of its own behind a bare gRPC server with the same messages
+(`bench/faiss_server.py`). GET /healthz does nothing: its time is that of REST itself. Latencies are of one client and
+of calls that take turns; answers a second are of 8 clients at a time, and medians of rounds that take turns. The
+clients are Python threads of one process and share the processors with the server.
 
 The second record is of what changes while it serves. An effect's delay is from sending an event to having the user's
 next answer, which is compared with the one before. Changed items come by POST /v1/items, to a server with an items log:
@@ -37,6 +37,7 @@ import tensorflow as tf  # isort: skip
 
 _CLIENTS = 8
 _FAISS, _SIGNATURE = "Faiss, in process", "signature, in process"
+_TWO = "REST, user id, two servers"
 
 
 class Askers:
@@ -44,17 +45,19 @@ class Askers:
 
     Args:
       model: the `LoadedModel` in this process. features, vectors: of the users. index: Faiss.
-      rest_port, grpc_port: of `twotower serve`. faiss_port: of Faiss's server.
+      rest_port, grpc_port: of `twotower serve`. other_port: REST's of a second one. faiss_port: of Faiss's server.
     """
 
-    def __init__(self, model, features, vectors, index, rest_port, grpc_port, faiss_port):
+    def __init__(self, model, features, vectors, index, rest_port, grpc_port, other_port, faiss_port):
         self._features, self._vectors, self._index = features, vectors, index
         self._default, self._by_vector = model.signature(), model.signature(c.RECOMMEND_BY_VECTOR)
         self._ports = rest_port, grpc_port, faiss_port
+        self._by_turns = itertools.cycle([rest_port, other_port])
         self._seeds = itertools.count()
         self._once = itertools.count(HOT)  # next() is one step of the interpreter, so threads may share it
         self.paths = {
             "REST, user id": self._rest,
+            _TWO: self._rest_of_two,
             "REST, /healthz": self._healthz,
             "gRPC, user id": self._grpc,
             "gRPC, user id, each user once": self._grpc_once,
@@ -65,8 +68,11 @@ class Askers:
             _FAISS: self._faiss,
         }
 
-    def _rest(self):
-        return self._sent(RestBytes(self._ports[0]), lambda user: RestBytes.request(user + 1))
+    def _rest(self, port=None):
+        return self._sent(RestBytes(port or self._ports[0]), lambda user: RestBytes.request(user + 1))
+
+    def _rest_of_two(self):
+        return self._rest(next(self._by_turns))
 
     def _healthz(self):
         client = RestBytes(self._ports[0])
@@ -208,8 +214,9 @@ def main(args, folder):
         del vectors, truth
         with contextlib.ExitStack() as servers:
             _, (rest, grpc_port) = start_server(servers, folder)
+            _, (other, _) = start_server(servers, folder)
             _, (faiss_port,) = start(servers, "bench.faiss_server", f"{folder}/faiss", index.nprobe, K, _CLIENTS)
-            askers = Askers(model, features, embedded, index, rest, grpc_port, faiss_port)
+            askers = Askers(model, features, embedded, index, rest, grpc_port, other, faiss_port)
             figures = compared(askers, {False: recall, True: of_faiss}, args.rounds, args.seconds)
             effect = online_changes.effects(rest, args.rows, args.rounds)
         ours = {key: report.settings[key] for key in ("leaves", "leaves_to_search", "probes", "reorder")
