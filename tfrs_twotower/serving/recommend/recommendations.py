@@ -11,8 +11,8 @@ import tensorflow as tf
 
 from tfrs_twotower import columns as c
 from tfrs_twotower.channels import Channel, Context, Shares, admitted, blend, mmr, places
-from tfrs_twotower.errors import ConfigError, DataError, invalid, nearest
-from tfrs_twotower.ids import id_type, is_missing_id, missing_id
+from tfrs_twotower.errors import ConfigError, DataError, nearest
+from tfrs_twotower.ids import is_missing_id
 from tfrs_twotower.online import SHADOW, StoreError, Stores
 from tfrs_twotower.online.feedback import DISLIKE
 from tfrs_twotower.serving import json_tensors
@@ -39,7 +39,8 @@ from tfrs_twotower.serving.recommend.builtin import (
 )
 from tfrs_twotower.serving.recommend.described import check_fields, described
 from tfrs_twotower.serving.recommend.explaining import MOST, explanations
-from tfrs_twotower.serving.recommend.questions import elicitation_of, known_rows, unknown
+from tfrs_twotower.serving.recommend.query import by_answers, by_features
+from tfrs_twotower.serving.recommend.questions import unknown
 from tfrs_twotower.serving.recommend.request import RecommendRequest, as_ids, read_request
 from tfrs_twotower.serving.recommend.selection import Selection
 
@@ -119,7 +120,7 @@ class Recommendations:
             check_fields(model.catalogue, asked.fields)
             asked = dataclasses.replace(asked, user_id=as_kept(model, asked.user_id))
             told = bool(asked.likes or asked.dislikes)
-            tensors = _by_answers(model, asked) if told else self._query(model, asked)
+            tensors = by_answers(model, asked) if told else by_features(self._predictor, model, asked)
             items, given = current_items(model, self._changes), dict(tensors)
             with self._metrics.stage("filter"):
                 answer = self._answer(model, asked, quotas, given, items)
@@ -169,8 +170,8 @@ class Recommendations:
         items: CurrentItems,
     ) -> list[tuple[str, str | int, float]]:
         seen, liked = self._seen(model, asked, tensors)
-        by_answers = c.EMBEDDING in tensors
-        known = by_answers or not unknown_users.is_unknown_user(model, tensors, bool(asked.features) or bool(seen))
+        by_vector = c.EMBEDDING in tensors
+        known = by_vector or not unknown_users.is_unknown_user(model, tensors, bool(asked.features) or bool(seen))
         told = as_ids([*asked.likes, *asked.dislikes], model.catalogue.id_type, "likes and dislikes")
         excluded = as_ids(asked.exclude_ids, model.catalogue.id_type, c.EXCLUDE_IDS) + told
         left_out = leaves_out(model) if asked.exclude_seen is None else asked.exclude_seen
@@ -178,7 +179,7 @@ class Recommendations:
         selection = Selection(items, asked.allow, asked.deny, excluded)
         if asked.popularity_beta is not None:
             tensors[c.POPULARITY_BETA] = tf.constant(asked.popularity_beta, tf.float32)
-        signature = c.RECOMMEND_BY_VECTOR if by_answers else DEFAULT_SIGNATURE
+        signature = c.RECOMMEND_BY_VECTOR if by_vector else DEFAULT_SIGNATURE
         execute = functools.partial(self._predictor.execute, model, signature)
         if asked.explain:
             dtype = tf.string if model.catalogue.id_type is str else tf.int64
@@ -189,7 +190,7 @@ class Recommendations:
         }
         # A shadow's answer is shown to nobody: channels that count what they show do not learn the user.
         user = "" if asked.user_id is None or current().arm.startswith(SHADOW) else str(asked.user_id)
-        by_share = self._newcomers is not None and not (asked.channels or by_answers)
+        by_share = self._newcomers is not None and not (asked.channels or by_vector)
         if by_share:
             quotas = self._by_share(quotas, user, len(seen), asked.k)
 
@@ -250,25 +251,6 @@ class Recommendations:
         vectors = items.vectors([item for item, _ in pool])
         return [pool[at] for at in mmr(vectors, n, diversity, items.vectors(list(taken)) if taken else None)]
 
-    def _query(self, model: LoadedModel, asked: RecommendRequest) -> dict[str, tf.Tensor]:
-        """{feature: tensor of one batch row} of `serving_default`, with the features from the store."""
-        signature = self._predictor.signature(model, DEFAULT_SIGNATURE)
-        for name in asked.features:
-            if name not in model.query_inputs or name == c.USER_ID:
-                signature.spec(name)  # raises with the nearest name if the name is unknown
-                raise InvalidArgument(invalid("features", "be features of a query", name, "Send it beside `features`."))
-        features = dict(asked.features)
-        if c.EXCLUDE_IDS in signature.inputs:
-            features[c.EXCLUDE_IDS] = []  # each search of the request has its own exclusions
-        if c.USER_ID in signature.inputs:
-            dtype = signature.inputs[c.USER_ID].dtype
-            user = [missing_id(dtype)] if asked.user_id is None else [asked.user_id]
-            features[c.USER_ID] = as_ids(user, id_type(dtype), c.USER_ID)[0]
-        check = self._predictor.limits.check_size
-        inputs, _ = json_tensors.decode({json_tensors.INSTANCES: [features]}, signature, check)
-        tensors = signature.tensors(self._predictor.prepare(model, signature, inputs))
-        return {**tensors, c.OBJECTIVES: weights_of(model, asked.objectives)} if asked.objectives else tensors
-
     def _seen(
         self, model: LoadedModel, asked: RecommendRequest, tensors: Mapping[str, tf.Tensor]
     ) -> tuple[list[str | int], list[str | int]]:
@@ -293,36 +275,6 @@ def as_kept(model: LoadedModel, user: str | int | None) -> str | int | None:
     if user is None or c.USER_ID not in number_ids(model):
         return user
     return (as_ids([user], int) or [user])[0]
-
-
-def weights_of(model: LoadedModel, objectives: Mapping[str, float]) -> tf.Tensor:
-    """float32 [1, heads]: the weights of a request as an input of `serving_default`.
-
-    Raises:
-      InvalidArgument: the version has no such objective.
-    """
-    known = model.manifest.get(c.OBJECTIVES) or []
-    for name in objectives:
-        if name not in known:
-            trained = " It was trained without `EventHeads`." if not known else ""
-            raise InvalidArgument(f"Version {model.version} has no objective `{str(name)[:40]}`."
-                                  + (nearest(name, known) or trained))
-    return tf.constant([[float(objectives.get(name, 0.0)) for name in known]], tf.float32)
-
-
-def _by_answers(model: LoadedModel, asked: RecommendRequest) -> dict[str, tf.Tensor]:
-    """The tensors of `recommend_by_vector` for a stranger who answered questions."""
-    if c.RECOMMEND_BY_VECTOR not in model.signatures:
-        raise Unimplemented(f"Version {model.version} has no search by vector, for it has a reranker. Send no `likes` "
-                            "and `dislikes`; the likes may be a history in `features`.")
-    vector = elicitation_of(model).vector(
-        known_rows(model, "likes", asked.likes), known_rows(model, "dislikes", asked.dislikes)
-    )
-    if asked.objectives:
-        weighed = (weights_of(model, asked.objectives) @ model.root.heads).numpy()[0]
-        vector[: len(weighed)] *= 1 + weighed  # further dimensions are not of the towers
-    shape = model.signatures[c.RECOMMEND_BY_VECTOR].inputs[c.EMBEDDING].shape
-    return {c.EMBEDDING: tf.broadcast_to(vector, [1, *shape[1:]])}  # of several interests, all are the same
 
 
 def _items(ids: Iterable[str | int]) -> list[str | int]:
