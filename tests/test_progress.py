@@ -46,11 +46,22 @@ def test_a_file_gets_nothing():
     assert process.communicate() == ("done\n", "")
 
 
-def test_steps_of_minutes_have_a_speed_and_what_comes_before_the_first_does_not_count(monkeypatch):
+def test_steps_of_minutes_have_a_time_left_and_what_comes_before_the_first_does_not_count(monkeypatch):
+    now = [1000.0]  # seconds since the machine started
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    pace, left = _Pace(), []
+    for now[0], steps in ((1050.0, 1), (1140.0, 1), (1150.0, 0), (1260.0, 2)):  # 90 s for one, then 120 s for two
+        if steps:
+            pace.advance(steps)
+        left.append(pace.left(100))
+    assert left == [None, pytest.approx(98 * 90), pytest.approx(98 * 90 - 10), pytest.approx(96 * 70)]
+    assert pace.left(None) is None and pace.speed == pytest.approx(3 / 210)
+
+
+def test_the_first_of_few_steps_tells_the_time_left(monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     pace = _Pace()
-    speeds = []
-    for now in (1000.0, 1090.0, 1150.0):  # so many seconds since the machine started
-        monkeypatch.setattr(time, "monotonic", lambda now=now: now)
-        pace.advance(1)
-        speeds.append(pace.speed)
-    assert speeds == [0, pytest.approx(1 / 90), pytest.approx(2 / 150)]
+    now[0] = 1030.0
+    pace.advance(1)
+    assert pace.left(2) == pytest.approx(30) and pace.left(20) is None

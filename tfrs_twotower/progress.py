@@ -25,18 +25,25 @@ class _Pace:
     """
 
     def __init__(self) -> None:
-        self.done = self._before = self._begun = self.latest = 0.0
+        self._begun = self.latest = time.monotonic()
+        self.done = self._before = 0.0
 
     def advance(self, steps: float) -> None:
         """So many steps more are done."""
+        if not self._before:  # 0 until some are said for the second time
+            self._begun, self._before = (self.latest, self.done) if self.done else (self._begun, 0.0)
         self.done, self.latest = self.done + steps, time.monotonic()
-        if not self._begun:
-            self._before, self._begun = self.done, self.latest
 
     @property
     def speed(self) -> float:
-        """Steps a second; 0 before the second time that some were said."""
+        """Steps a second; until some are said for the second time, since the beginning."""
         return (self.done - self._before) / max(self.latest - self._begun, 1e-9)
+
+    def left(self, total: float | None) -> float | None:
+        """Seconds; None if they are not known: before a twentieth is done, the first steps may be a preparation's."""
+        if total is None or not (self._before or self.done > total / 20):
+            return None
+        return max((total - self.done) / self.speed - (time.monotonic() - self.latest), 0.0)
 
 
 class _Left(ProgressColumn):
@@ -44,14 +51,11 @@ class _Left(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         pace: _Pace = task.fields["pace"]
-        if not pace.speed:
-            return Text("")
-        said = []
-        if task.total is not None:
-            left = max((task.total - pace.done) / pace.speed - (time.monotonic() - pace.latest), 0.0)
+        left, unit, said = pace.left(task.total), task.fields["unit"], []
+        if left is not None:
             said.append("about {}:{:02d} left".format(*divmod(round(left), 60)))
-        if task.fields["unit"]:
-            said.append(f"{pace.speed:,.0f} {task.fields['unit']}/s")
+        if pace.speed and unit:
+            said.append(f"{pace.speed:,.0f} {unit}/s")
         return Text(", ".join(said))
 
 

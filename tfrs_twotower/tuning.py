@@ -5,10 +5,11 @@ Optuna proposes settings, each is trained, and compared by the validation metric
 
 import dataclasses
 import gc
+import math
 import re
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import pandas as pd
 import tensorflow as tf
 
+from tfrs_twotower import progress
 from tfrs_twotower.configuration import config, override, to_dict
 from tfrs_twotower.data import InteractionLog
 from tfrs_twotower.errors import ConfigError, TrainingError
@@ -106,14 +108,16 @@ def tune(
     directory.mkdir(parents=True, exist_ok=True)
     recipe = runs.with_layers(recipe, directory, write=True)
     study = _study(optuna, directory / STUDY, recipe, space, log)
-    deadline = time.monotonic() + 60 * budget.minutes if budget.minutes else float("inf")
-    search = _Search(optuna, recipe, space, log, directory, deadline)
+    seconds = 60 * budget.minutes if budget.minutes else float("inf")
     left = budget.trials - sum(trial.state.name in _COUNTED for trial in study.trials)
     if left > 0:
-        study.optimize(
-            search, n_trials=left, timeout=60 * budget.minutes if budget.minutes else None,
-            callbacks=[_print_line] if verbose else [],
-        )
+        with progress.bar("Tuning", 1.0) as advance:
+            done = _Done(advance, left, seconds)
+            study.optimize(
+                _Search(optuna, recipe, space, log, directory, time.monotonic() + seconds, done.part), n_trials=left,
+                timeout=60 * budget.minutes if budget.minutes else None,
+                callbacks=[done.trial, *([_print_line] if verbose else [])],
+            )
     if not study.get_trials(states=[optuna.trial.TrialState.COMPLETE]):
         errors = [trial.user_attrs.get("error", "cut short") for trial in study.trials]
         raise TrainingError(f"No trial came to an end: {errors[-1] if errors else 'none began'}")
@@ -128,9 +132,9 @@ class _Search:
 
     def __init__(
         self, optuna: ModuleType, recipe: Recipe, space: Sequence[Choice | Range], log: InteractionLog, directory: Path,
-        deadline: float,
+        deadline: float, done: Callable[[float], None],
     ) -> None:
-        self._optuna, self._recipe, self._space = optuna, recipe, space
+        self._optuna, self._recipe, self._space, self._done = optuna, recipe, space, done
         self._log, self._directory, self._deadline = log, directory, deadline
 
     def __call__(self, trial: "Trial") -> float:
@@ -154,7 +158,8 @@ class _Search:
         def validate() -> dict[str, float]:
             return a.evaluate(queries, a.model_scorer(queries), bootstrap=0).metrics
 
-        watch = _Watch(trial, f"val_{recipe.training.monitor}", self._deadline, self._optuna.TrialPruned)
+        metric, epochs = f"val_{recipe.training.monitor}", recipe.training.epochs
+        watch = _Watch(trial, metric, epochs, self._deadline, self._optuna.TrialPruned, self._done)
         with tempfile.TemporaryDirectory(dir=self._directory) as scratch:
             report = fit(a.model, a.batches, recipe.training, validate, scratch, verbose=0, callbacks=[watch])
         trial.set_user_attr("epochs", report.epochs)
@@ -164,17 +169,44 @@ class _Search:
 class _Watch(tf.keras.callbacks.Callback):
     """Reports each epoch's metric to the study; stops trials that are hopeless, or out of time."""
 
-    def __init__(self, trial: "Trial", metric: str, deadline: float, pruned: type[Exception]) -> None:
+    def __init__(
+        self, trial: "Trial", metric: str, epochs: int, deadline: float, pruned: type[Exception],
+        done: Callable[[float], None],
+    ) -> None:
         super().__init__()
-        self._trial, self._metric, self._deadline, self._pruned = trial, metric, deadline, pruned
+        self._trial, self._metric, self._epochs, self._done = trial, metric, epochs, done
+        self._deadline, self._pruned = deadline, pruned
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         self._trial.report(float(logs[self._metric]), epoch)  # type: ignore[index]  # Keras gives them
         self._trial.set_user_attr("epochs", epoch + 1)
+        self._done((epoch + 1) / self._epochs)
         if time.monotonic() > self._deadline:
             self.model.stop_training = True
         elif self._trial.should_prune():
             raise self._pruned()
+
+
+class _Done:
+    """Tells a bar, whose total is 1, how much of a search is done: of its trials, or of its time if that is more."""
+
+    def __init__(self, advance: Callable[..., None], trials: int, seconds: float) -> None:
+        self._advance, self._trials, self._seconds, self._begun = advance, trials, seconds, time.monotonic()
+        self._share, self._ended, self._best = 0.0, 0, ""
+        self.part(0.0)
+
+    def part(self, share: float) -> None:
+        """So much of the running trial is done."""
+        share = max((self._ended + share) / self._trials, (time.monotonic() - self._begun) / self._seconds)
+        said = f"trial {min(self._ended + 1, self._trials)} of {self._trials}{self._best}"
+        self._advance(max(min(share, 1.0) - self._share, 0.0), said)
+        self._share = max(self._share, share)
+
+    def trial(self, study: "Study", trial: "FrozenTrial") -> None:
+        """A trial has ended."""
+        self._ended += 1
+        self._best = f", best so far {_best(study):.4f}"
+        self.part(0.0)
 
 
 def _study(
@@ -221,14 +253,17 @@ def _reason(error: Exception) -> str:
 
 def _print_line(study: "Study", trial: "FrozenTrial") -> None:
     value = f"{trial.value:.4f}" if trial.state.name == "COMPLETE" else trial.user_attrs.get("error", "cut short")
-    best = max(  # type: ignore[type-var]  # a complete trial has its value
-        (t.value for t in study.trials if t.state.name == "COMPLETE"), default=float("nan")
-    )
     epochs = trial.user_attrs.get("epochs", 0)
     seconds = trial.duration.total_seconds()
     settings = " ".join(trial.user_attrs.get("assignments", ()))
+    best = _best(study)
     print(f"trial {trial.number}: {value}, {epochs} epochs, {seconds:.0f} s; best so far {best:.4f}; {settings}",
           flush=True)
+
+
+def _best(study: "Study") -> float:
+    """The largest value of a complete trial; NaN if there is none."""
+    return max((t.value for t in study.trials if t.state.name == "COMPLETE" and t.value is not None), default=math.nan)
 
 
 def _table(study: "Study") -> pd.DataFrame:

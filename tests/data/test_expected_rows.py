@@ -1,12 +1,12 @@
 """How many rows a source says that it has, and the bar over them."""
 
-import contextlib
 import gzip
 import json
 
 import pandas as pd
 import pytest
 
+from tests.bars import remembered
 from tfrs_twotower.data import Columns, Files, Frames, Joined, Prepared, Source, counted, ingest, prepare
 from tfrs_twotower.errors import DataError
 
@@ -64,18 +64,7 @@ def test_other_sources(tmp_path, frame):
 
 @pytest.fixture
 def shown(monkeypatch):
-    """{name of a bar: (its total, steps done)}"""
-    found = {}
-
-    @contextlib.contextmanager
-    def bar(what, total=None, unit=""):
-        found[what] = (total, 0)
-
-        def advance(steps, said):
-            found[what] = (total, found[what][1] + steps)
-
-        yield advance
-
+    found, bar = remembered()
     monkeypatch.setattr(counted, "bar", bar)
     return found
 
@@ -83,7 +72,7 @@ def shown(monkeypatch):
 def test_rows_that_a_condition_leaves_out_are_read_as_well(tmp_path, frame, shown):
     frame.assign(item_id=range(ROWS)).to_parquet(tmp_path / "log.parquet")
     log, _ = ingest(Files(str(tmp_path / "log.parquet"), where=(("item_id", "<", 5),)))
-    assert len(log) == 5 and shown == {"Reading the log": (ROWS, ROWS)}
+    assert len(log) == 5 and shown == {"Reading the log": [ROWS, ROWS]}
 
 
 def test_a_source_that_cannot_tell_is_read_without_a_total(frame, shown, monkeypatch):
@@ -92,4 +81,4 @@ def test_a_source_that_cannot_tell_is_read_without_a_total(frame, shown, monkeyp
 
     monkeypatch.setattr(Frames, "expected_rows", damaged)
     ingest(Frames(frame, columns=Columns()))
-    assert shown == {"Reading the log": (None, ROWS)}
+    assert shown == {"Reading the log": [None, ROWS]}

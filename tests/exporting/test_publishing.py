@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.bars import remembered
 from tests.exporting.given import Given, unit
 from tfrs_twotower import columns as c
+from tfrs_twotower import progress
 from tfrs_twotower.errors import ExportError
 from tfrs_twotower.exporting import Retriever, export, next_version, read, signatures
 from tfrs_twotower.exporting.publishing import new_version
@@ -67,6 +69,13 @@ def test_one_publishes_at_a_time_and_loses_nothing(tmp_path, monkeypatch):
     assert [p.name for p in (tmp_path / "exports" / "1").iterdir()] == ["file"] and rows.exists()
     with new_version("exports") as (_, version):
         assert version == 2
+
+
+def test_a_bar_has_both_steps(retriever, tmp_path, monkeypatch):
+    shown, bar = remembered()
+    monkeypatch.setattr(progress, "bar", bar)
+    write(retriever, tmp_path, report(kind="exact"))
+    assert shown == {"Exporting": [2, 2]}
 
 
 def test_a_failed_parity_check_publishes_nothing(retriever, tmp_path, monkeypatch):

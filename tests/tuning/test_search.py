@@ -1,18 +1,19 @@
 """The search on planted data, with a tiny budget: its trials, its outcome, going on with it."""
 
 import json
+import time
 
 import pandas as pd
 import pytest
 import toy
 
-from tfrs_twotower import recipes
+from tfrs_twotower import progress, recipes
 from tfrs_twotower.cli.main import main
 from tfrs_twotower.configuration import override
 from tfrs_twotower.data import ingest, synthetic
 from tfrs_twotower.errors import ConfigError, TrainingError
 from tfrs_twotower.pipeline.assembling import assemble
-from tfrs_twotower.tuning import Budget, Choice, Range, _study, _Watch, tune
+from tfrs_twotower.tuning import Budget, Choice, Range, _Done, _study, _Watch, tune
 
 optuna = pytest.importorskip("optuna", reason="needs the extra tune")
 
@@ -91,7 +92,8 @@ def test_a_hopeless_trial_is_cut_short(tmp_path, tiny, log):
         for epoch in range(4):
             trial.report(0.5, epoch)
         study.tell(trial, 0.5)
-    hopeless, good = (_Watch(study.ask(), "val_ndcg@10", float("inf"), optuna.TrialPruned) for _ in range(2))
+    settings = ("val_ndcg@10", 4, float("inf"), optuna.TrialPruned, progress.unseen)
+    hopeless, good = (_Watch(study.ask(), *settings) for _ in range(2))
     for epoch in range(2):
         hopeless.on_epoch_end(epoch, {"val_ndcg@10": 0.1})
     with pytest.raises(optuna.TrialPruned):
@@ -126,3 +128,20 @@ def test_the_verb(tmp_path, capsys):
     assert main(["tune", "plain", "--search", "model.dim=x"]) == 1
     assert main(["train", str(tmp_path / "none.json")]) == 1
     assert "cannot be read as a recipe" in capsys.readouterr().err
+
+
+def test_a_bar_has_the_share_of_the_trials_or_of_the_time(monkeypatch):
+    now, told = [100.0], []
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    done = _Done(lambda share, said: told.append((round(share, 3), said)), trials=4, seconds=100)
+    study = optuna.create_study(direction="maximize")
+    now[0] = 110.0
+    done.part(0.8)  # of the first of four trials; a tenth of the time
+    study.tell(study.ask(), 0.25)
+    done.trial(study, study.trials[-1])
+    now[0] = 190.0
+    done.part(0.5)
+    now[0] = 250.0  # the epoch that ran when the time was over
+    done.part(1.0)
+    second = "trial 2 of 4, best so far 0.2500"
+    assert told == [(0, "trial 1 of 4"), (0.2, "trial 1 of 4"), (0.05, second), (0.65, second), (0.1, second)]

@@ -70,7 +70,8 @@ def export(
         way_out = 'Choose a kind that the SavedModel holds, as "scann", or leave the reranker out.'
         rule = "be inside the SavedModel if there is a reranker"
         raise ExportError(invalid("index.kind", rule, report["kind"], way_out))
-    with progress.bar("Exporting"), new_version(root, least_version, key) as (aside, version):
+    with progress.bar("Exporting", 2) as advance, new_version(root, least_version, key) as (aside, version):
+        advance(0, "1 of 2: writing the SavedModel")
         options = tf.saved_model.SaveOptions(namespace_whitelist=list(filter(None, [kind.op_namespace])))
         with keras_option_scope(save_traces=False):  # the signatures are all that is called: no layer alone is
             tf.saved_model.save(retriever, str(aside), signatures=signatures(retriever), options=options)
@@ -80,7 +81,9 @@ def export(
             people.write(aside, sample)
         if statistics is not None:
             write_moving(aside, statistics)
+        advance(1, "2 of 2: loading it, and comparing its answers")
         worst = parity.check(retriever, aside, samples)
+        advance(1, "publishing it")
         requests = warmup.write(aside, model_name, samples[:1], retriever.item_ids[:1])
         manifest.write(aside, {
             **fields,

@@ -80,8 +80,8 @@ def build(
     index: CandidateIndex = exact
     tuned = None
     if not isinstance(kind, ExactKind):
-        with progress.bar("Tuning the index"):
-            index, tuned = _tuned(kind, config, vectors, chosen, exact, seed)
+        with progress.bar("Tuning the index") as advance:
+            index, tuned = _tuned(kind, config, vectors, chosen, exact, seed, advance)
     seconds = time.perf_counter() - start
     report = _report(kind, index, exact, config, vectors, held_out, seconds)
     if tuned is not None:
@@ -114,10 +114,12 @@ def _halves(vectors: np.ndarray, queries: np.ndarray | tf.Tensor | None, seed: i
 
 
 def _tuned(
-    kind: IndexKind, config: IndexConfig, vectors: np.ndarray, queries: np.ndarray, exact: Exact, seed: int
+    kind: IndexKind, config: IndexConfig, vectors: np.ndarray, queries: np.ndarray, exact: Exact, seed: int,
+    advance: Callable[..., None],
 ) -> tuple[CandidateIndex, tuple[Sweep, int] | None]:
     """An index of this kind with the cheapest settings that hold the target, else those that find most; and these.
     """
+    advance(0, "building it")
     index = kind.build(vectors, config, seed)
     sweeps = kind.sweeps(index, config)
     if not sweeps:
@@ -127,6 +129,7 @@ def _tuned(
     def holds(effort: int, sweep: Sweep) -> bool:
         sweep.turn(effort)
         found = recall.per_query(index, truth, vectors, queries, config.k)
+        advance(1, f"recall@{config.k} {found.mean():.3f} with {effort:,}")
         return found.mean() - _MARGIN * found.std() / math.sqrt(len(found)) >= config.target_recall
 
     enough = [(sweep, _fewest(sweep.least, sweep.most, functools.partial(holds, sweep=sweep))) for sweep in sweeps]
