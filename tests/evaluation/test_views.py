@@ -10,7 +10,17 @@ from hypothesis import strategies as st
 from tfrs_twotower.data import Queries
 from tfrs_twotower.data.ragged import Ragged
 from tfrs_twotower.errors import EvaluationError
-from tfrs_twotower.evaluation import ALL, DISCOVERY, REPEATS, EvaluationConfig, chosen, evaluate, repeat_share, viewed
+from tfrs_twotower.evaluation import (
+    ALL,
+    DISCOVERY,
+    REPEATS,
+    EvaluationConfig,
+    chosen,
+    evaluate,
+    repeat_share,
+    viewed,
+    views,
+)
 
 CATALOGUE = 8
 
@@ -35,7 +45,7 @@ def lists(ragged):
     return [ragged.row(i).tolist() for i in range(len(ragged))]
 
 
-def test_views_by_hand():
+def test_views_by_hand(monkeypatch):
     asked = queries([[1, 2], [3], [4]], [[2, 5], [], [4]])
     assert repeat_share(asked) == 0.5
     targets, excluded = viewed(asked, DISCOVERY)
@@ -44,6 +54,16 @@ def test_views_by_hand():
     assert lists(targets) == [[2], [], [4]] and excluded is None
     targets, excluded = viewed(asked, ALL)
     assert lists(targets) == [[1, 2], [3], [4]] and excluded is None
+    monkeypatch.setattr(views, "is_in", None)
+    assert repeat_share(asked) == 0.5  # of the same queries it is computed once
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.tuples(st.lists(st.integers(-1, 5)), st.lists(st.integers(0, 5)))))
+def test_is_in_is_membership_within_a_row(rows):
+    targets, seen = ([row[side] for row in rows] for side in (0, 1))
+    found = views.is_in(Ragged.from_lists(targets), Ragged.from_lists(seen)).tolist()
+    assert found == [value in known for row, known in rows for value in row]
 
 
 @pytest.mark.parametrize(("repeats", "asked_for", "resolved", "said"), [
