@@ -4,6 +4,7 @@ import time
 
 import numpy as np
 import pytest
+import threadpoolctl
 from scipy import sparse
 
 from tfrs_twotower.data.ragged import Ragged
@@ -232,3 +233,21 @@ def test_one_slow_probe_does_not_leave_ease_out(monkeypatch):
     clock = iter([0.0, 9.0, 10.0, 11.0, 20.0, 22.0])  # probes of 9, 1 and 2 seconds
     monkeypatch.setattr(ease.time, "perf_counter", lambda: next(clock))
     assert ease.expected_seconds(3 * 1000) == pytest.approx(1.0 * 3**3)
+
+
+@pytest.mark.parametrize("by_all, by_one, chosen", [([0.2, 0.9, 0.1], [0.3, 0.3, 0.3], 1), ([0.2] * 3, [0.3] * 3, 2)])
+def test_ease_takes_one_thread_where_all_of_them_are_slower(monkeypatch, by_all, by_one, chosen):
+    """As beside other work on the machine."""
+    blas = threadpoolctl.ThreadpoolController().select(user_api="blas")
+
+    def threads():
+        return max(library["num_threads"] for library in blas.info())
+
+    asked = []
+    monkeypatch.setattr(ease, "_probes", lambda precision: by_one if threads() == 1 else by_all)
+    monkeypatch.setattr(ease, "_inverse", lambda gram, penalty: asked.append(threads()) or gram)
+    with blas.limit(limits=2):  # as on two cores
+        EASE(sparse.identity(3001, format="csr", dtype=np.float32), penalty=1.0)
+        EASE(sparse.identity(3000, format="csr", dtype=np.float32), penalty=1.0)
+        assert asked == [chosen, 1] and threads() == 2
+        assert ease.expected_seconds(4000) == pytest.approx(min(by_one if chosen == 1 else by_all) * 4**3)

@@ -1,6 +1,8 @@
 """EASE: a linear item-item model in closed form."""
 
+import contextlib
 import time
+from typing import Any
 
 import numpy as np
 from scipy import sparse
@@ -13,6 +15,7 @@ _DOUBLE_UP_TO = 5_000  # items: more are inverted in single precision, in half t
 _BLOCK = 1024  # rows mirrored at a time
 _PROBE = 1_000  # items of the small fit, from whose time that of others is estimated
 _PROBES = 3
+_ONE_THREAD = 3_000  # items up to which a fit is by one thread, so quick that others gain next to nothing
 
 
 class EASE:
@@ -38,7 +41,8 @@ class EASE:
         precision = np.float64 if visits.shape[1] <= _DOUBLE_UP_TO else np.float32
         gram = (visits.T @ visits).toarray().astype(precision, copy=False) if gram is None else gram.astype(precision)
         gram[np.diag_indices_from(gram)] += penalty
-        inverse = _inverse(gram, penalty)
+        with _threads(len(gram), gram.dtype):
+            inverse = _inverse(gram, penalty)
         inverse /= -np.diagonal(inverse).copy()
         np.fill_diagonal(inverse, 0.0)
         self.weights = inverse.astype(np.float32, copy=False)
@@ -66,14 +70,37 @@ def expected_seconds(items: int) -> float:
 
     Other work on the machine makes a fit slower and never quicker: one slow fit must not leave the baseline out.
     """
-    precision = np.float64 if items <= _DOUBLE_UP_TO else np.float32
+    precision = np.dtype(np.float64 if items <= _DOUBLE_UP_TO else np.float32)
+    with _threads(items, precision):
+        return min(_probes(precision)) * (items / _PROBE) ** 3
+
+
+def _threads(items: int, precision: np.dtype) -> contextlib.AbstractContextManager[Any]:
+    """Limits BLAS to one thread for a fit of so many items, unless small fits are quicker by all of its threads.
+
+    Beside other work they wait for each other: of two threads on two busy cores a fit took three to five times as long
+    as of one.
+    """
+    from threadpoolctl import threadpool_limits
+
+    if items <= _ONE_THREAD:
+        return threadpool_limits(1, "blas")
+    by_all = sum(_probes(precision))
+    with threadpool_limits(1, "blas"):
+        by_one = sum(_probes(precision))
+    return threadpool_limits(1, "blas") if by_one < by_all else contextlib.nullcontext()
+
+
+def _probes(precision: np.dtype) -> list[float]:
+    """Seconds of a few small fits."""
     seconds = []
     for _ in range(_PROBES):
-        matrix = np.eye(_PROBE, dtype=precision) + precision(0.5 / _PROBE)
+        matrix = np.eye(_PROBE, dtype=precision)
+        matrix += precision.type(0.5 / _PROBE)
         begun = time.perf_counter()
         _inverse(matrix, 1.0)
         seconds.append(time.perf_counter() - begun)
-    return min(seconds) * (items / _PROBE) ** 3
+    return seconds
 
 
 def _inverse(matrix: np.ndarray, penalty: float) -> np.ndarray:
