@@ -6,8 +6,20 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from tests.bars import remembered
+from tfrs_twotower import progress
 from tfrs_twotower.data import InteractionLog
-from tfrs_twotower.online import Event, Retention, SqliteFile, SqliteHistoryStore, count_kept, is_loaded, load_log
+from tfrs_twotower.online import (
+    Event,
+    Retention,
+    SqliteFile,
+    SqliteHistoryStore,
+    SqliteProfileStore,
+    count_kept,
+    is_loaded,
+    load_log,
+    put_table,
+)
 
 
 def log(**context):
@@ -28,6 +40,17 @@ def store(tmp_path):
     store = SqliteHistoryStore(SqliteFile(tmp_path / "store.db"))
     yield store
     store.close()
+
+
+def test_bars_count_users_and_events(store, tmp_path, monkeypatch):
+    shown, bar = remembered()
+    monkeypatch.setattr(progress, "bar", bar)
+    profiles = SqliteProfileStore(SqliteFile(tmp_path / "profiles.db"))
+    assert put_table(profiles, log().users) == 2
+    profiles.close()
+    assert load_log(store, log()) == count_kept(store, log()) == 6
+    users, events, kept = shown.values()
+    assert users == kept == [2, 2] and events == [6, 6]
 
 
 def test_a_log_is_loaded_in_its_order_and_a_second_time_adds_nothing(store, monkeypatch):

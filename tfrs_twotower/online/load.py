@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tfrs_twotower import columns as c
+from tfrs_twotower import progress
 from tfrs_twotower.online.events import MAX_AHEAD_SECONDS, MAX_PLACE, Event
 from tfrs_twotower.online.history_store import HistoryStore
 
@@ -34,9 +35,11 @@ def load_log(store: HistoryStore, log: "InteractionLog", clock: Callable[[], flo
       StoreError: the store fails. Appended events stay; load again.
     """
     latest, repeats, added = clock() + MAX_AHEAD_SECONDS, _repeats(log), 0
-    for start in range(0, len(log), _BLOCK):
-        rows = np.arange(start, min(start + _BLOCK, len(log)))
-        added += store.append(_events(log, rows[(log.timestamp[rows] <= latest) & ~log.again[rows]], repeats))
+    with progress.bar("Loading events", len(log), "events") as advance:
+        for start in range(0, len(log), _BLOCK):
+            rows = np.arange(start, min(start + _BLOCK, len(log)))
+            added += store.append(_events(log, rows[(log.timestamp[rows] <= latest) & ~log.again[rows]], repeats))
+            advance(len(rows))
     return added
 
 
@@ -64,12 +67,14 @@ def count_kept(store: HistoryStore, log: "InteractionLog") -> int:
     order, repeats, kept = np.argsort(log.user, kind="stable"), _repeats(log), 0
     counts = np.bincount(log.user, minlength=log.users.num_rows)
     ends = np.concatenate([[0], np.cumsum(counts)])
-    for start in range(0, len(counts), _USERS):
-        users = range(start, min(start + _USERS, len(counts)))
-        names = [str(user) for user in log.users[c.USER_ID].slice(start, _USERS).to_pylist()]
-        loaded = {(e.user_id, e.event_id) for e in _events(log, order[ends[start]:ends[users.stop]], repeats)}
-        for user, events in zip(names, store.last(names, _ALL)):
-            kept += len(loaded.intersection((user, event.event_id) for event in events))
+    with progress.bar("Counting what the store keeps", len(counts), "users") as advance:
+        for start in range(0, len(counts), _USERS):
+            users = range(start, min(start + _USERS, len(counts)))
+            names = [str(user) for user in log.users[c.USER_ID].slice(start, _USERS).to_pylist()]
+            loaded = {(e.user_id, e.event_id) for e in _events(log, order[ends[start]:ends[users.stop]], repeats)}
+            for user, events in zip(names, store.last(names, _ALL)):
+                kept += len(loaded.intersection((user, event.event_id) for event in events))
+            advance(len(users))
     return kept
 
 

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from tfrs_twotower import columns as c
+from tfrs_twotower import progress
 from tfrs_twotower.errors import DataError
 
 _BLOCK = 10_000  # users written at a time
@@ -42,13 +43,15 @@ def put_table(store: ProfileStore, users: pa.Table) -> int:
     """
     if c.USER_ID not in users.column_names:
         raise DataError(f"`users` must have a column `{c.USER_ID}`. Received: {users.column_names}. Rename it.")
-    for start in range(0, users.num_rows, _BLOCK):
-        part = users.slice(start, _BLOCK)
-        columns = {name: [_plain(v) for v in _listed(part[name])] for name in part.column_names if name != c.USER_ID}
-        store.put({
-            str(user): {name: values[row] for name, values in columns.items() if values[row] is not None}
-            for row, user in enumerate(part[c.USER_ID].to_pylist())
-        })
+    with progress.bar("Loading users' columns", users.num_rows, "users") as advance:
+        for start in range(0, users.num_rows, _BLOCK):
+            part = users.slice(start, _BLOCK)
+            values = {name: [_plain(v) for v in _listed(part[name])] for name in part.column_names if name != c.USER_ID}
+            store.put({
+                str(user): {name: column[row] for name, column in values.items() if column[row] is not None}
+                for row, user in enumerate(part[c.USER_ID].to_pylist())
+            })
+            advance(len(part))
     return users.num_rows
 
 
