@@ -85,6 +85,14 @@ def _number(value: int | float, dtype: tf.DType) -> tf.Tensor:
 def signature_of(
     name: str, proto: "SignatureDef", function: Callable[..., dict[str, tf.Tensor]], columns: Mapping[str, str]
 ) -> Signature:
+    """The `Signature` of a loaded SavedModel's function.
+
+    Args:
+      name: of the signature.
+      proto: what the SavedModel says of its inputs, outputs and defaults.
+      function: the loaded one.
+      columns: {input's name: column} of inputs that are not called as their columns are.
+    """
     columns = {key: column for key, column in columns.items() if key in proto.inputs}
     specs = {
         columns.get(key, key): tf.TensorSpec(
