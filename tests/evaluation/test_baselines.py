@@ -244,10 +244,16 @@ def test_ease_takes_one_thread_where_all_of_them_are_slower(monkeypatch, by_all,
         return max(library["num_threads"] for library in blas.info())
 
     asked = []
-    monkeypatch.setattr(ease, "_probes", lambda precision: by_one if threads() == 1 else by_all)
+    monkeypatch.setattr(ease, "_probes", lambda precision, most=0: by_one if threads() == 1 else by_all)
     monkeypatch.setattr(ease, "_inverse", lambda gram, penalty: asked.append(threads()) or gram)
     with blas.limit(limits=2):  # as on two cores
         EASE(sparse.identity(3001, format="csr", dtype=np.float32), penalty=1.0)
         EASE(sparse.identity(3000, format="csr", dtype=np.float32), penalty=1.0)
         assert asked == [chosen, 1] and threads() == 2
         assert ease.expected_seconds(4000) == pytest.approx(min(by_one if chosen == 1 else by_all) * 4**3)
+
+
+def test_small_fits_end_when_they_have_taken_longer_than_others(monkeypatch):
+    clock = iter([0.0, 0.1, 1.0, 5.0, 6.0, 7.0])  # 0.1 and 4 seconds
+    monkeypatch.setattr(ease.time, "perf_counter", lambda: next(clock))
+    assert ease._probes(np.dtype(np.float32), most=0.3) == pytest.approx([0.1, 4.0])

@@ -1,6 +1,7 @@
 """EASE: a linear item-item model in closed form."""
 
 import contextlib
+import math
 import time
 from typing import Any
 
@@ -78,23 +79,23 @@ def expected_seconds(items: int) -> float:
 def _threads(items: int, precision: np.dtype) -> contextlib.AbstractContextManager[Any]:
     """Limits BLAS to one thread for a fit of so many items, unless small fits are quicker by all of its threads.
 
-    Beside other work they wait for each other: of two threads on two busy cores a fit took three to five times as long
-    as of one.
+    Beside other work they wait for each other: by two threads on two busy cores a fit took up to ten times as long as
+    by one, and a small one up to a hundred times. So they are tried last, and no longer than one thread needed.
     """
     from threadpoolctl import threadpool_limits
 
     if items <= _ONE_THREAD:
         return threadpool_limits(1, "blas")
-    by_all = sum(_probes(precision))
     with threadpool_limits(1, "blas"):
         by_one = sum(_probes(precision))
-    return threadpool_limits(1, "blas") if by_one < by_all else contextlib.nullcontext()
+    by_all = sum(_probes(precision, by_one))
+    return threadpool_limits(1, "blas") if by_one <= by_all else contextlib.nullcontext()
 
 
-def _probes(precision: np.dtype) -> list[float]:
-    """Seconds of a few small fits."""
-    seconds = []
-    for _ in range(_PROBES):
+def _probes(precision: np.dtype, most: float = math.inf) -> list[float]:
+    """Seconds of a few small fits, the last of which makes them `most` or more."""
+    seconds: list[float] = []
+    while len(seconds) < _PROBES and sum(seconds) < most:
         matrix = np.eye(_PROBE, dtype=precision)
         matrix += precision.type(0.5 / _PROBE)
         begun = time.perf_counter()
