@@ -193,12 +193,13 @@ class _Done:
     def __init__(self, advance: Callable[..., None], trials: int, seconds: float) -> None:
         self._advance, self._trials, self._seconds, self._begun = advance, trials, seconds, time.monotonic()
         self._share, self._ended, self._best = 0.0, 0, ""
+        self._limit = f", at most {seconds / 60:g} minutes" if math.isfinite(seconds) else ""
         self.part(0.0)
 
     def part(self, share: float) -> None:
         """So much of the running trial is done."""
         share = max((self._ended + share) / self._trials, (time.monotonic() - self._begun) / self._seconds)
-        said = f"trial {min(self._ended + 1, self._trials)} of {self._trials}{self._best}"
+        said = f"trial {min(self._ended + 1, self._trials)} of {self._trials}{self._limit}{self._best}"
         self._advance(max(min(share, 1.0) - self._share, 0.0), said)
         self._share = max(self._share, share)
 

@@ -133,15 +133,15 @@ def test_the_verb(tmp_path, capsys):
 def test_a_bar_has_the_share_of_the_trials_or_of_the_time(monkeypatch):
     now, told = [100.0], []
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    done = _Done(lambda share, said: told.append((round(share, 3), said)), trials=4, seconds=100)
+    done = _Done(lambda share, said: told.append((round(share, 3), said)), trials=4, seconds=120)
     study = optuna.create_study(direction="maximize")
-    now[0] = 110.0
+    now[0] = 112.0
     done.part(0.8)  # of the first of four trials; a tenth of the time
     study.tell(study.ask(), 0.25)
     done.trial(study, study.trials[-1])
-    now[0] = 190.0
+    now[0] = 208.0
     done.part(0.5)
     now[0] = 250.0  # the epoch that ran when the time was over
     done.part(1.0)
-    second = "trial 2 of 4, best so far 0.2500"
-    assert told == [(0, "trial 1 of 4"), (0.2, "trial 1 of 4"), (0.05, second), (0.65, second), (0.1, second)]
+    first, second = "trial 1 of 4, at most 2 minutes", "trial 2 of 4, at most 2 minutes, best so far 0.2500"
+    assert told == [(0, first), (0.2, first), (0.05, second), (0.65, second), (0.1, second)]
