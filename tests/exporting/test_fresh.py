@@ -190,3 +190,15 @@ def test_ids_and_vectors_that_do_not_agree_are_refused(served, features):
 def test_an_empty_batch(served, index, features):
     ids, scores = ask(served, {name: values[:0] for name, values in features.items()}, 4, **changes(index))
     assert ids.size == 0 and scores.shape == (0, 4)
+
+
+def test_searches_of_changed_catalogues_share_the_part_of_the_overlay():
+    """It is most of their graph, which an export writes and a server loads."""
+    vectors, ids = unit(20, seed=1), np.array([f"i{n}" for n in range(20)], object)
+    found = signatures(Retriever(Given(), Given(), vectors, ids, None, 0.05, np.zeros(20, np.float32)))
+    parts = {
+        function.signature.name for name in (c.RECOMMEND_FRESH_BY_VECTOR, c.RECOMMEND_FOUND_BY_VECTOR)
+        for function in found[name].get_concrete_function().graph.as_graph_def().library.function
+        if "overlay" in function.signature.name
+    }
+    assert len(parts) == 1

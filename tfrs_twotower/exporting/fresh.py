@@ -53,6 +53,7 @@ def recommend(
     return ids, scores
 
 
+@shared
 def _overlay(
     retriever: Retriever, embedding: tf.Tensor, k: tf.Tensor, exclude_ids: tf.Tensor, allow_ids: tf.Tensor,
     popularity_beta: tf.Tensor, changes: Changes, codes: tf.Tensor, withdrawn: tf.Tensor, own: Repeated | None,
