@@ -47,7 +47,6 @@ def check(
       ExportError: an id differs, or a score differs by more than 1e-5.
     """
     loaded = searchers_end_with(tf.saved_model.load(str(directory)))
-    outside = retriever.searches_outside  # the graph searches exactly
     nothing = tf.zeros([1, 0], retriever.item_ids.dtype)
     some = tf.reshape(retriever.item_ids[: min(3, retriever.size)], [1, -1])
     worst = 0.0
@@ -60,9 +59,10 @@ def check(
                 c.POPULARITY_BETA: tf.constant(beta), **weights,
             }
             asked = functools.partial(retriever.recommend, features, k, excluded, allowed, beta, **weights)
-            exact = asked(exact=True)
-            found = exact if retriever.index is None or outside else asked()
-            for name, (ids, scores) in ((c.SERVING_DEFAULT, found), (c.RECOMMEND_EXACT, exact)):
+            answers = {c.SERVING_DEFAULT: asked(exact=not retriever.searches_inside)}
+            if retriever.searches_inside:  # otherwise they are one function
+                answers[c.RECOMMEND_EXACT] = asked(exact=True)
+            for name, (ids, scores) in answers.items():
                 worst = max(worst, _difference(name, ids, scores, loaded.signatures[name](**request)))
     return worst
 
