@@ -94,6 +94,15 @@ def trained(tmp_path_factory):
     return toy.train(tmp_path_factory.mktemp("trained") / "run")
 
 
+@pytest.fixture(scope="module")
+def two_signatures():
+    """`toy.two_signatures` for a file in which it does not matter what an export can be asked."""
+    import toy
+
+    with toy.two_signatures():
+        yield
+
+
 @pytest.fixture(scope="session")
 def _redis_server():
     import redis_server

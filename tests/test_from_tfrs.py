@@ -1,5 +1,6 @@
 """The guide "From the TFRS tutorials": each of its models trains, is loaded, and answers from its export."""
 
+import contextlib
 import re
 from pathlib import Path
 
@@ -43,7 +44,8 @@ def test_a_model_of_the_tutorials_learns(guide, name):
 def test_a_model_of_the_tutorials_serves(guide, name, tmp_path):
     trained = guide[name]
     exported = sorted((trained.directory / "export").glob("[0-9]*"))  # the guide exports its first model itself
-    version = exported[0] if exported else trained.export(tmp_path / "export")
+    with contextlib.nullcontext() if name == "deep" else toy.two_signatures():  # its items have a model of their own
+        version = exported[0] if exported else trained.export(tmp_path / "export")
     assert b"layer_call_and_return_conditional_losses" not in (version / "saved_model.pb").read_bytes()
     served = tf.saved_model.load(str(version)).signatures["serving_default"]
     rows = trained.assembly.split.test.row[:4]

@@ -29,6 +29,8 @@ from tfrs_twotower.pipeline.searching import Validation
 from tfrs_twotower.recipe import Recipe
 from tfrs_twotower.recommender import Recommender
 
+pytestmark = pytest.mark.usefixtures("two_signatures")
+
 
 def _cluster_of(items, truth):
     return truth.item_cluster[[int(i[1:]) for i in items]]

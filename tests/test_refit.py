@@ -21,6 +21,7 @@ from tfrs_twotower.recommender import Recommender
 from tfrs_twotower.training import LazyAdamConfig
 from tfrs_twotower.training.optimizers import WarmupCosine
 
+pytestmark = pytest.mark.usefixtures("two_signatures")
 EPOCHS = 3
 
 

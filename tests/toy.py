@@ -1,13 +1,18 @@
 """A small recommender on planted data, trained once for all tests that need one."""
 
+import contextlib
 import dataclasses
 import os
 import signal
+import sys
 
 import numpy as np
+import pytest
 
+from tfrs_twotower import columns as c
 from tfrs_twotower.data import synthetic
 from tfrs_twotower.evaluation import EvaluationConfig
+from tfrs_twotower.exporting import export, signatures
 from tfrs_twotower.recipe import ModelConfig, Recipe
 from tfrs_twotower.recommender import Recommender
 from tfrs_twotower.towers import MLP
@@ -68,6 +73,16 @@ def train_and_refit(directory, training, fit_steps=None, refit_steps=None):
     frames, _ = planted()
     run = Recommender(recipe(**training), directory=directory, **frames)
     run.fit(verbose=0, callbacks=[_KillAfter(fit_steps)]).refit(verbose=0, callbacks=[_KillAfter(refit_steps)])
+
+
+@contextlib.contextmanager
+def two_signatures():
+    """Exports have the signatures that the parity check asks. The others would take half of an export's time."""
+    asked = (c.SERVING_DEFAULT, c.RECOMMEND_EXACT)
+    with pytest.MonkeyPatch.context() as patch:
+        module = sys.modules[export.__module__]
+        patch.setattr(module, "signatures", lambda retriever: {name: signatures(retriever)[name] for name in asked})
+        yield
 
 
 def weights(recommender):

@@ -20,6 +20,7 @@ from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.exporting import Key, integrity
 from tfrs_twotower.pipeline import runs
 
+pytestmark = pytest.mark.usefixtures("two_signatures")
 _QUICK = [
     "--set", "training.epochs=1", "--set", "training.batch_size=256", "--set", "evaluation.bootstrap=50",
     "--set", "evaluation.ks=[5, 10]", "--set", "index.k=10", "--set", "model.dim=16",

@@ -2,7 +2,6 @@
 
 import json
 import os
-import sys
 
 import numpy as np
 import pytest
@@ -10,13 +9,13 @@ import tensorflow as tf
 
 from tests.bars import remembered
 from tests.exporting.given import Given, unit
-from tfrs_twotower import columns as c
 from tfrs_twotower import progress
 from tfrs_twotower.errors import ExportError
-from tfrs_twotower.exporting import Retriever, export, next_version, read, signatures
+from tfrs_twotower.exporting import Retriever, export, next_version, read
 from tfrs_twotower.exporting.publishing import new_version
 from tfrs_twotower.index import IndexConfig, build
 
+pytestmark = pytest.mark.usefixtures("two_signatures")
 ITEMS = 400
 
 
@@ -24,15 +23,6 @@ ITEMS = 400
 def retriever():
     vectors, ids = unit(ITEMS, seed=1), np.array([f"i{n}" for n in range(ITEMS)], object)
     return Retriever(Given(), Given(), vectors, ids, None, 0.05, np.zeros(ITEMS, np.float32))
-
-
-@pytest.fixture(autouse=True)
-def _two_signatures(monkeypatch):
-    """What the parity check asks. The others would take most of the time."""
-    asked = (c.SERVING_DEFAULT, c.RECOMMEND_EXACT)
-    monkeypatch.setattr(
-        sys.modules[export.__module__], "signatures", lambda retriever: {n: signatures(retriever)[n] for n in asked}
-    )
 
 
 def report(**index):

@@ -3,6 +3,7 @@
 GRU4Rec does so in `test_unknown_users.py` and `test_pasts.py`.
 """
 
+import contextlib
 import dataclasses
 
 import numpy as np
@@ -86,6 +87,8 @@ SYSTEMS = {
     ),
 }
 
+WHOLE = ("mind", "auxiliary_graph_neural_cf", "senet_cold")  # several interests and rerankers have their own signatures
+
 
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_a_system_from_training_to_a_loaded_export(name, tmp_path):
@@ -110,7 +113,9 @@ def test_a_system_from_training_to_a_loaded_export(name, tmp_path):
     assert metrics["test"]["recall@10"] > metrics["baselines"]["popularity"]["recall@10"]
 
     # The export loads what it saved, and refuses it unless its answers are those of the retriever in memory.
-    assert read(recommender.export(tmp_path / "export"))["parity"]["largest_relative_score_difference"] <= 1e-5
+    with contextlib.nullcontext() if name in WHOLE else toy.two_signatures():
+        path = recommender.export(tmp_path / "export")
+    assert read(path)["parity"]["largest_relative_score_difference"] <= 1e-5
     features = recommender.assembly.examples.raw_queries(recommender.assembly.split.test.row[:3])
     nothing = tf.zeros([1, 0], tf.string)
     ids, scores = recommender.retriever.recommend(features, tf.constant(7), nothing, nothing, tf.constant(0.0))

@@ -329,6 +329,7 @@ def test_a_rollback_signs_only_what_the_key_signed_before(tmp_path, publish, key
         integrity.check(root / "4", key, 4)
 
 
+@pytest.mark.usefixtures("two_signatures")
 def test_what_follows_a_signed_version_is_signed(tmp_path, key, trained, capsys):
     run, option = tmp_path / "runs" / "toy" / "1", ["--sign-key", key.path]
     shutil.copytree(trained.directory, run)
