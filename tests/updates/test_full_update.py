@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import shutil
 
 import numpy as np
 import pyarrow as pa
@@ -26,6 +25,8 @@ from tfrs_twotower.pipeline.requests import live_requests
 from tfrs_twotower.recommender import Recommender
 from tfrs_twotower.training import LazyAdamConfig, warm_start
 from tfrs_twotower.updates import update_full
+
+pytestmark = pytest.mark.usefixtures("two_signatures")
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +67,9 @@ def served(days, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def update(served, days):
+    """The update by the second day. The index of its parent was chosen after the training."""
     runs.write_json(served.directory / runs.POPULARITY, {"weight": 0.125})  # as if validation had chosen it
+    Recommender.load(served.directory).index(IndexConfig(kind="faiss_hnsw", target_recall=0.5))
     return update_full(served.directory, files(days[0], "second"), directory=served.directory.parent / "day-2",
                        verbose=0)
 
@@ -156,14 +159,7 @@ def test_an_update_is_published_as_the_next_version_of_a_new_space(served, updat
     assert found["catalogue"]["items"] >= before["catalogue"]["items"]
 
 
-def test_an_index_that_was_chosen_after_the_training_is_kept(served, days, tmp_path):
-    parent = tmp_path / "toy" / "day-1"
-    shutil.copytree(served.directory, parent)
-    Recommender.load(parent).index(IndexConfig(kind="faiss_hnsw", target_recall=0.5))
-    (tmp_path / "key").write_text("k" * 32)
-    key = Key.read(tmp_path / "key")
-    update = update_full(parent, files(days[0], "second"), directory=tmp_path / "toy" / "day-2", verbose=0, key=key)
-    integrity.check(update.published, key, int(update.published.name))
+def test_an_index_that_was_chosen_after_the_training_is_kept(update):
     found = json.loads((update.published / "manifest.json").read_text())
     assert found["index_kind"]["type"] == "FaissHNSWKind" and found["index"]["target_recall"] == 0.5
     assert Recommender.load(update.directory).recipe.index.target_recall == 0.5  # so that of the next update is too
@@ -234,38 +230,31 @@ def test_a_worse_update_is_refused_and_the_serving_version_stays(served, days, t
     assert not (refused.directory / runs.EXPORT).exists()
 
 
-def test_one_that_was_stopped_before_its_gate_is_not_exported(served, update, days, tmp_path, monkeypatch):
-    trained = Recommender.fit
+def test_one_that_is_stopped_before_its_gate_and_in_its_refit_is_not_exported_and_ends_as_one_left_alone(
+    served, update, days, tmp_path, monkeypatch
+):
+    trained, run = Recommender.fit, tmp_path / "toy" / "stopped"
 
-    def stopped(self, verbose):
+    def after_its_training(self, verbose):
         trained(self, verbose)
         raise KeyboardInterrupt
 
-    run = tmp_path / "toy" / "stopped"
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Recommender, "fit", stopped)
-        update_full(served.directory, files(days[0], "second"), directory=run, verbose=0)
-    with pytest.raises(ConfigError, match="stopped before its gate"):
-        runs.check_passed(run, "")
+    def at_once(self, verbose):
+        raise KeyboardInterrupt
+
+    for step, stopped in (("fit", after_its_training), ("refit", at_once)):
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(Recommender, step, stopped)
+            update_full(served.directory, files(days[0], "second"), directory=run, verbose=0)
+        with pytest.raises(ConfigError, match="stopped before its gate"):
+            runs.check_passed(run, "")
     runs.check_passed(update.directory, "")
     with lock(run), pytest.raises(TrainingError, match="Another process"):
         update_full(served.directory, files(days[0], "second"), directory=run, verbose=0)
-
-
-def test_one_that_was_stopped_in_its_refit_goes_on_and_ends_as_one_left_alone(
-    served, update, days, tmp_path, monkeypatch
-):
-    def stopped(self, verbose):
-        raise KeyboardInterrupt
-
-    run = tmp_path / "toy" / "stopped"
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Recommender, "refit", stopped)
-        update_full(served.directory, files(days[0], "second"), directory=run, verbose=0)
-    with pytest.raises(ConfigError, match="stopped before its gate"):
-        runs.check_passed(run, "")
-    again = update_full(served.directory, files(days[0], "second"), directory=run, verbose=0)
-    assert again.published is not None
+    (tmp_path / "key").write_text("k" * 32)
+    key = Key.read(tmp_path / "key")
+    again = update_full(served.directory, files(days[0], "second"), directory=run, verbose=0, key=key)
+    integrity.check(again.published, key, int(again.published.name))
     kept = [tf.train.load_checkpoint(str(folder / runs.REFIT / "best")) for folder in (run, update.directory)]
     names = [n for n in kept[0].get_variable_to_shape_map() if "_tower/" in n]
     assert len(names) > 10 and [n for n in names if not np.array_equal(*(k.get_tensor(n) for k in kept))] == []
