@@ -47,7 +47,7 @@ tf.get_logger().warning("of Python")
 
 def test_libraries_say_nothing_unless_they_are_asked():
     environment = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
-    for level, said in (({}, False), ({"TF_CPP_MIN_LOG_LEVEL": "3"}, False), ({"TF_CPP_MIN_LOG_LEVEL": "1"}, True)):
+    for level, said in (({}, False), ({"TF_CPP_MIN_LOG_LEVEL": "1"}, True)):
         found = subprocess.run([sys.executable, "-c", _LOUD], capture_output=True, text=True, env=environment | level)
         assert (found.returncode, found.stdout) == (0, "4.0\n" + "WARNING:tensorflow:of Python\n" * said)
         assert ("loop_optimizer.cc" in found.stderr) == said and (said or not found.stderr), found.stderr

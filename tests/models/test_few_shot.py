@@ -69,7 +69,12 @@ def trained(tmp_path_factory):
     return Recommender(recipe, **frames, directory=tmp_path_factory.mktemp("run")).fit(verbose=0)
 
 
-def test_an_export_and_a_loaded_run_adapt_as_the_evaluation(trained, tmp_path):
+@pytest.fixture(scope="module")
+def version(trained, tmp_path_factory):
+    return trained.export(tmp_path_factory.mktemp("export"))
+
+
+def test_an_export_and_a_loaded_run_adapt_as_the_evaluation(trained, version):
     a = trained.assembly
     assert np.any(a.new_users.start)
     rows, cold = a.split.test.row, a._cold_users(a.split.test)
@@ -77,7 +82,6 @@ def test_an_export_and_a_loaded_run_adapt_as_the_evaluation(trained, tmp_path):
     moved = np.abs(a.query_vectors(rows) - before).max(axis=1) > 1e-3
     past = a.terms.newest(rows, 5)[:, 0] >= 0
     assert cold[past].any() and not cold[past].all() and (moved == (cold & past)).all()
-    version = trained.export(tmp_path)
     model = load(str(version), 1, manifest.read(version))
     features = a.examples.raw_queries(rows, a.past_length)
     embedded = model.signature(c.EMBED_QUERY)(features)[c.EMBEDDING]
@@ -86,8 +90,8 @@ def test_an_export_and_a_loaded_run_adapt_as_the_evaluation(trained, tmp_path):
     np.testing.assert_allclose(again.query_vectors(rows), a.query_vectors(rows), atol=1e-5)
 
 
-def test_new_items_of_a_server_move_as_the_training_learned(trained, tmp_path):
-    a, version = trained.assembly, trained.export(tmp_path / "export")
+def test_new_items_of_a_server_move_as_the_training_learned(trained, version, tmp_path):
+    a = trained.assembly
     model, stores = load(str(version), 1, manifest.read(version)), open_stores(f"sqlite:{tmp_path}/store.db")
     user, other = (a.log.users[c.USER_ID][int(row)].as_py() for row in a.log.user[a.split.train[[0, -1]]])
     item, at = a.log.items[c.ITEM_ID][0].as_py(), model.manifest["trained_on"]["until"] + 100
