@@ -1,6 +1,7 @@
 """What all tests share. The package is imported before anything can import TensorFlow with Keras 3."""
 
 import gc
+import importlib
 import os
 import random
 import sys
@@ -18,6 +19,7 @@ os.environ["SSL_CERT_DIR"] = os.devnull
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(Path(__file__).parent))  # so that tests in folders find the helpers beside this file
+importlib.import_module("without_grammars")
 
 # Files and single tests that train for long or wait, the longest files first; `make test-quick` leaves them out.
 SLOW = (

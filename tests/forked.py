@@ -12,7 +12,9 @@ import subprocess
 import sys
 
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["tfrs_twotower.cli.training", "tfrs_twotower.report.charts", "tfrs_twotower.serving"])
+_context.set_forkserver_preload([
+    "without_grammars", "tfrs_twotower.cli.training", "tfrs_twotower.report.charts", "tfrs_twotower.serving",
+])
 
 
 class Forked:
@@ -79,6 +81,14 @@ class Forked:
 def twotower(*arguments, **kwargs):
     """The process of `twotower …`; `kwargs` are those of `Forked`."""
     return Forked("tfrs_twotower.cli.main:main", [str(argument) for argument in arguments], **kwargs)
+
+
+def kernel(folder, arguments):
+    """A kernel of Jupyter that runs in a folder; the work of a process of its own."""
+    from ipykernel.kernelapp import IPKernelApp
+
+    os.chdir(folder)
+    IPKernelApp.launch_instance(argv=arguments)
 
 
 def _run(target, arguments, environment, out, err, quiet):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from forked import Forked
 
 from tfrs_twotower.data.sources import movielens_wheel
 
@@ -14,7 +15,9 @@ nbformat = pytest.importorskip("nbformat", reason="needs the extra `notebooks`")
 pytest.importorskip("nbclient", reason="needs the extra `notebooks`")
 pytest.importorskip("ipykernel", reason="needs the extra `notebooks`")
 
-from notebooks import run  # noqa: E402  (after the check that it can be imported)
+from jupyter_client.provisioning import LocalProvisioner  # noqa: E402  (after the check that it can be imported)
+
+from notebooks import run  # noqa: E402
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -75,10 +78,20 @@ def _pictures(notebook):
     return sum("image/png" in data or "<svg" in data.get("text/html", "") for data in kept)
 
 
+async def _forked(self, cmd, cwd, env, **_):
+    """In place of `LocalProvisioner.launch_kernel`: a new interpreter would import TensorFlow first."""
+    options = cmd[cmd.index("ipykernel_launcher") + 1:]
+    self.process = Forked("forked:kernel", cwd, options, environment=env, quiet=True)
+    self.process.stdin, self.pid = None, self.process.pid
+    return self.connection_info
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebook_runs(path, small):
-    if path.stem == "01_quickstart":
+def test_a_notebook_runs(path, small, monkeypatch):
+    if path.stem == "01_quickstart":  # in an interpreter of its own, as on a reader's machine
         _plant_movielens(small / "tfds")
+    else:
+        monkeypatch.setattr(LocalProvisioner, "launch_kernel", _forked)
     before = path.read_bytes()
     notebook = run.clean(run.execute(path, small))
     assert _pictures(notebook) == _pictures(nbformat.read(path, as_version=4))
