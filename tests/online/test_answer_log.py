@@ -3,14 +3,14 @@
 import contextlib
 import shutil
 import sqlite3
-import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from forked import Forked
 
+from tests.online.victims import NOON
 from tfrs_twotower.errors import DataError
 from tfrs_twotower.online import (
     Answer,
@@ -25,28 +25,7 @@ from tfrs_twotower.online import (
     read_seen,
 )
 
-NOON = 1_796_040_000  # 2026-11-30T12:00:00Z
 NAME = new_answer_id(NOON)
-RECORD = """
-import os, sys, threading
-from tfrs_twotower.online import Answer, AnswerLog
-
-log = AnswerLog(sys.argv[1], clock=lambda: 1_796_040_000 + 5000)
-
-def record(thread):
-    for n in range(100_000):
-        name = f"{thread}-{n}"
-        log.record([Answer(name, "u", 1_796_040_000 + n % 7200, 1, "", {}, {}, [("i", "", 1.0)])])
-        os.write(1, f"{name}\\n".encode())  # one call, so that no other thread writes in between
-        if thread == 0 and n % 10 == 9:
-            log.rotate()
-
-threads = [threading.Thread(target=record, args=(thread,)) for thread in range(4)]
-for thread in threads:
-    thread.start()
-for thread in threads:
-    thread.join()
-"""
 
 
 def answer(name, at=NOON, **fields):
@@ -153,12 +132,10 @@ def test_a_folder_of_logs_is_the_log_of_all_servers(tmp_path):
 @pytest.mark.parametrize("acknowledged", [3, 150])
 def test_a_killed_process_loses_no_acknowledged_answer_and_doubles_none(tmp_path, acknowledged):
     folder = tmp_path / "log"
-    process = subprocess.Popen([sys.executable, "-c", RECORD, str(folder)], stdout=subprocess.PIPE, text=True)
-    told = [process.stdout.readline().strip() for _ in range(acknowledged)]
-    process.kill()
-    told += process.stdout.read().split("\n")[:-1]
-    process.stdout.close()
-    process.wait()
+    with Forked("tests.online.victims:record", str(folder)) as process:
+        told = [process.stdout.readline().strip() for _ in range(acknowledged)]
+        process.kill()
+        told += process.stdout.read().split("\n")[:-1]
     for _ in range(2):
         found = read_answers(folder)["answer_id"].to_pylist()
         assert set(told) <= set(found) and len(found) == len(set(found)) <= len(told) + 4

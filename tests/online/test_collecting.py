@@ -1,14 +1,13 @@
 """Rows are collected once, through repetitions and kills; train and update read them as a log."""
 
 import random
-import subprocess
-import sys
 import time
 from collections import Counter
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from forked import Forked
 
 from tests.online.test_feedback import NOON, write_all
 from tfrs_twotower.data import Files, ingest, joined
@@ -29,17 +28,6 @@ from tfrs_twotower.training.item_statistics import ItemStatistics
 
 WHOLE = {"1", "2", "3", "4", "5", "6", "7", "8", "shown:clicked:1", "shown:seen:0", "shown:seen:2", "drop:seen:1",
          "shown:again:0", "shown:young:0", "shown:young:1"}
-COLLECT = """
-import sys
-from tfrs_twotower.online import collect, open_stores
-
-history = open_stores(sys.argv[1]).history
-for n in range(10**6):
-    at = 1_796_040_000 - 100 + n * 700
-    collect(history, [sys.argv[2]], sys.argv[3], at - 3000, at)
-    if n == 0 or at > 1_796_040_000 + 15_000:
-        print("began" if n == 0 else "done", flush=True)
-"""
 
 
 @pytest.fixture
@@ -102,12 +90,10 @@ def test_what_clients_say_and_cannot_be_true_is_put_aside_once_and_changes_nothi
 @pytest.mark.parametrize("seed", range(3))
 def test_a_killed_process_leaves_whole_files_and_the_next_one_adds_the_rest_once(written, tmp_path, seed):
     out, luck = tmp_path / "out", random.Random(seed)
-    process = subprocess.Popen([sys.executable, "-c", COLLECT, *written, str(out)], stdout=subprocess.PIPE, text=True)
-    assert process.stdout.readline() == "began\n"
-    time.sleep(luck.random() / 4)  # at any moment
-    process.kill()
-    process.wait()
-    process.stdout.close()
+    with Forked("tests.online.victims:collect_again_and_again", *written, str(out)) as process:
+        assert process.stdout.readline() == "began\n"
+        time.sleep(luck.random() / 4)  # at any moment
+        process.kill()
     stores = open_stores(written[0])
     collect(stores.history, [written[1]], str(out), 0, NOON + 30_000)
     stores.close()

@@ -4,36 +4,23 @@ import logging
 import shutil
 import signal
 import sqlite3
-import subprocess
-import sys
 import tempfile
 
 import pytest
 import redis_server
+from forked import Forked
 
 from tfrs_twotower.online import Event, SqliteFile, SqliteHistoryStore, StoreError, open_stores
 from tfrs_twotower.online.redis_connection import connect
 
-APPEND = """
-import sys
-from tfrs_twotower.online import Event, open_stores
-
-history = open_stores(sys.argv[1]).history
-for n in range(100_000):
-    history.append([Event(str(n), "u", "i", 1 + n)])
-    print(n, flush=True)
-"""
-
 
 def acknowledged_until_killed(address, count):
     """Runs a process that appends, kills it after `count` acknowledgements, returns the last event acknowledged."""
-    process = subprocess.Popen([sys.executable, "-c", APPEND, address], stdout=subprocess.PIPE, text=True)
-    for _ in range(count):
-        last = int(process.stdout.readline())
-    process.kill()
-    rest = process.stdout.read().split("\n")[:-1]  # a line without its end is no acknowledgement
-    process.stdout.close()
-    process.wait()
+    with Forked("tests.online.victims:append", address) as process:
+        for _ in range(count):
+            last = int(process.stdout.readline())
+        process.kill()
+        rest = process.stdout.read().split("\n")[:-1]  # a line without its end is no acknowledgement
     return int(rest[-1]) if rest else last
 
 
@@ -56,18 +43,6 @@ INSERT INTO events VALUES (5, 'e', 'u', 'i', 7, 'buy');
 PRAGMA user_version=1;
 PRAGMA journal_mode=WAL;
 """
-DIES = """
-import os, signal, sqlite3, sys
-from tfrs_twotower.online import SqliteFile, SqliteHistoryStore, sqlite
-
-class Dying(dict):
-    def items(self):
-        yield from list(super().items())[:3]
-        os.kill(os.getpid(), signal.SIGKILL)
-
-sqlite._ADDED = Dying(sqlite._ADDED)
-SqliteHistoryStore(SqliteFile(sys.argv[1]))
-"""
 
 
 def test_a_file_of_an_earlier_version_gets_its_columns_whole_or_not_at_all(tmp_path):
@@ -75,7 +50,7 @@ def test_a_file_of_an_earlier_version_gets_its_columns_whole_or_not_at_all(tmp_p
     old = sqlite3.connect(path)
     old.executescript(OLD)
     columns = [name for _, name, *_ in old.execute("PRAGMA table_info(events)")]
-    assert subprocess.run([sys.executable, "-c", DIES, str(path)]).returncode == -signal.SIGKILL
+    assert Forked("tests.online.victims:add_columns", str(path), quiet=True).wait(60) == -signal.SIGKILL
     assert [name for _, name, *_ in old.execute("PRAGMA table_info(events)")] == columns
     stores = open_stores(f"sqlite:{path}")
     assert stores.history.append([new, Event("e", "u", "other", 9)]) == 1

@@ -2,14 +2,12 @@
 
 import random
 import signal
-import subprocess
-import sys
 import threading
 import time
 
 import pytest
 import streams
-from forked import twotower
+from forked import Forked, twotower
 
 from tfrs_twotower.cli.main import main
 from tfrs_twotower.online import (
@@ -170,27 +168,13 @@ def test_what_was_taken_and_not_finished_is_taken_again_by_the_same_name(stream,
     assert max(found) <= 2 and items(store) == ["0", "1", "2", "3", "4"] and stream.pending() == 0
 
 
-DIES = """
-import os, signal, sys
-from tfrs_twotower.cli.main import main
-from tfrs_twotower.online import SqliteHistoryStore
-
-def dying(self, events, append=SqliteHistoryStore.append):
-    append(self, events)
-    os.kill(os.getpid(), signal.SIGKILL)
-
-SqliteHistoryStore.append = dying
-main(["consume", *sys.argv[1:]])
-"""
-
-
 def test_a_consumer_that_dies_between_the_store_and_the_commit_counts_nothing_twice(stream, store, tmp_path):
     first = stream.add(user_id="7", item_id="a", timestamp=1)  # its id is the entry's
     for n in (2, 3):  # sent twice by the producer
         stream.add(user_id="7", item_id="b", event_id="mine", timestamp=n)
-    command = [sys.executable, "-c", DIES, stream.address, "--store", f"sqlite:{tmp_path}/store.db", *stream.arguments]
+    arguments = [stream.address, "--store", f"sqlite:{tmp_path}/store.db", *stream.arguments]
     for _ in range(2):  # the second one dies when it has stored them again
-        assert subprocess.run(command, stdout=subprocess.DEVNULL).returncode == -signal.SIGKILL
+        assert Forked("tests.online.victims:consume", *arguments, quiet=True).wait(60) == -signal.SIGKILL
         found = [e.event_id for e in store.last(["7"], 9)[0]]  # Kafka may bring fewer than there are
         assert found and found == [first, "mine"][:len(found)] and stream.pending() > 0
     take(stream.consumer(store), 3)
