@@ -153,7 +153,8 @@ def names(page, selector="#answer-a .name"):
 
 def settled(page, selector, expected):
     """Waits until the texts of a selector are these."""
-    pytest.importorskip("playwright.sync_api").expect(page.locator(selector)).to_have_text(expected)
+    found = pytest.importorskip("playwright.sync_api").expect(page.locator(selector))
+    found.to_have_text(expected, timeout=30_000)  # of itself it waits for 5 s, which a busy machine may take
 
 
 def test_a_user_is_found_answered_and_chooses(page, tmp_path):
