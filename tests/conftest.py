@@ -7,15 +7,19 @@ import random
 import sys
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
 
 import tfrs_twotower  # noqa: F401
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-# Each client of httpx would read the certificates of all authorities, which takes 20 ms.
+# Each client of httpx would read the certificates of all authorities, which takes 20 ms. And where nobody says how long
+# it waits, that is 5 s: a busy machine takes longer, when a server traces its first answer.
 os.environ.pop("SSL_CERT_FILE", None)
 os.environ["SSL_CERT_DIR"] = os.devnull
+for step in ("connect", "read", "write", "pool"):
+    setattr(httpx._config.DEFAULT_TIMEOUT_CONFIG, step, 60.0)
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(Path(__file__).parent))  # so that tests in folders find the helpers beside this file
