@@ -6,8 +6,9 @@ from pathlib import Path
 
 import confluent_kafka
 
-# Its groups wait for almost a session before they share partitions anew, so sessions are short.
-SETTINGS = "session.timeout.ms=1100\nheartbeat.interval.ms=200\nreconnect.backoff.max.ms=100\n"
+# Before it shares partitions anew, a group waits for its members for a session less a second, so sessions are short. A
+# member hears of that by its next heartbeat: there is time for three, or the group would begin again and again.
+SETTINGS = "session.timeout.ms=1300\nheartbeat.interval.ms=100\nreconnect.backoff.max.ms=100\n"
 _PRODUCER = 0
 
 
