@@ -20,9 +20,10 @@ serve: $(INSTALLED)  ## serve the newest export of RECIPE and its users on this 
 	@$(BIN)/twotower load runs/$(RECIPE)/latest --store sqlite:runs/$(RECIPE)/store.db --once
 	@$(BIN)/twotower serve runs/$(RECIPE)/latest/export --store sqlite:runs/$(RECIPE)/store.db $(ARGS)
 
-# Two processes with one thread each, a file at a time, the long files first (tests/conftest.py).
+# Two processes with one thread each, a file at a time, the long files first (tests/conftest.py). They start some twenty
+# others: each would compile the package's 400 modules, for half a second, where images forbid to keep them compiled.
 test: $(INSTALLED)  ## run all tests; ARGS go to pytest
-	@TF_NUM_INTRAOP_THREADS=1 OMP_NUM_THREADS=1 \
+	@TF_NUM_INTRAOP_THREADS=1 OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= \
 	  $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-quick: $(INSTALLED)  ## two minutes: all but the long trainings, which tests/conftest.py names
