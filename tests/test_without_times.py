@@ -21,6 +21,7 @@ from tfrs_twotower.data import (
     write_tfrecords,
 )
 from tfrs_twotower.errors import ConfigError, DataError
+from tfrs_twotower.exporting import manifest
 from tfrs_twotower.features import History, Id, Schema, Sequence, Time
 from tfrs_twotower.pipeline import runs
 from tfrs_twotower.pipeline.requests import live_requests
@@ -122,5 +123,8 @@ def test_nothing_says_what_is_new_so_there_is_no_update(untimed, tmp_path):
     runs.write_config(tmp_path / "run", runs.RunConfig(recipe, "space", log.fingerprint(), 0, None))
     with pytest.raises(ConfigError, match="split by time.*Train anew"):
         update_full(tmp_path / "run", None)
+    version = tmp_path / "run" / runs.EXPORT / "1"
+    version.mkdir(parents=True)
+    manifest.write(version, {"embedding_space": "space"})
     with pytest.raises(ConfigError, match="log with times.*Train anew"):
         update_users(tmp_path / "run")

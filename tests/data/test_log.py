@@ -70,3 +70,8 @@ def test_the_log_of_some_users_has_their_events_and_all_items():
     assert some.users.to_pydict() == {"user_id": ["b", "c"], "age": [2, 3]} and some.items is log.items
     assert some.context["place"].to_pylist() == ["y", "z"] and some.part.tolist() == [0, 0]
     assert (some.shown.user.tolist(), some.shown.timestamp.tolist()) == ([0], [4])
+    # With fewer items: those of their events, also of what was shown, and the given ones.
+    few, rows = log.of_users(np.array([1]), np.array([2]))
+    assert rows.tolist() == [1] and few.items["item_id"].to_pylist() == [1, 2, 3]
+    assert few.item.tolist() == [1] and few.shown.item.tolist() == [0]
+    assert log.of_users(np.array([2]), np.array([], np.int64))[0].items["item_id"].to_pylist() == [3]

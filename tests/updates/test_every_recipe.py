@@ -10,9 +10,10 @@ import pandas as pd
 import pytest
 
 from tfrs_twotower import recipes
-from tfrs_twotower.data import Frames, Newest, Temporal, ingest
-from tfrs_twotower.features import to_tensor
+from tfrs_twotower.data import Frames, Newest, Queries, Split, Temporal, ingest
+from tfrs_twotower.features import ItemStatistic, is_user_table, to_tensor
 from tfrs_twotower.pipeline.assembling import assemble
+from tfrs_twotower.pipeline.learned_fields import of_ids_in
 from tfrs_twotower.training import warm_start
 
 import tensorflow as tf  # isort: skip
@@ -84,3 +85,31 @@ def test_what_is_served_is_what_the_catalogue_holds(name, tmp_path):
     np.testing.assert_allclose(queries, tower(tower.encode({n: raw[n] for n in tower.inputs()})), atol=1e-5)
     for i, value in anew.items():
         np.testing.assert_array_equal(variables[i], value)
+
+
+@pytest.mark.parametrize("name", recipes.names())
+def test_a_part_of_the_ids_has_the_vectors_of_the_whole(name, tmp_path):
+    """As an update of user rows reads it: the events of some users, and the items of these and a few."""
+    old = assemble(small(name), log(OLD))
+    if old.recipe.ensemble or any(isinstance(f, ItemStatistic) for f in old.recipe.schema.candidate):
+        pytest.skip("such a model has no such part")
+    old.model(next(iter(old.batches.dataset(0, 1))))
+    for variable in old.model.trainable_variables:
+        variable.assign(tf.random.stateless_uniform(variable.shape, (1, 2), -0.5, 0.5, variable.dtype))
+    tf.train.Checkpoint(model=old.model).save(str(tmp_path / "best" / "ckpt"))
+    even = old.log.users["user_id"].to_numpy() % 2 == 0  # they have even items alone
+    part, rows = old.log.of_users(np.flatnonzero(even), np.arange(3))
+    assert len(part.items) < len(old.log.items)
+    found, places = of_ids_in(part, old.recipe.schema, states(old.model))
+    split = Split(np.arange(len(part)), Queries.none(), Queries.none(), past=np.zeros(0, np.int64))
+    new = assemble(old.recipe, part, found, split=split, grow=is_user_table, whole=(part, np.ones(len(part), bool)))
+    new.model(next(iter(new.batches.dataset(0, 1))))
+    towers = {"query": new.model.query_tower, "candidate": new.model.candidate_tower}
+    warm_start(new.model, tmp_path, [
+        (f.table, places[side][f.name]) for side, tower in towers.items() for f in tower.fields
+        if f.name in places[side]
+    ])
+    np.testing.assert_allclose(new.tower_vectors(np.arange(len(part))), old.tower_vectors(rows), atol=1e-5)
+    all_items = dict(zip(old.log.items["item_id"].take(old.catalogue).to_pylist(), old.item_vectors()))
+    ids = part.items["item_id"].to_pylist()
+    np.testing.assert_allclose(new.item_vectors(), [all_items[i] for i in ids], atol=1e-5)

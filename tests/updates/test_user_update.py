@@ -20,7 +20,7 @@ from tfrs_twotower.pipeline.assembling import assemble
 from tfrs_twotower.pipeline.learned_fields import write_fields
 from tfrs_twotower.recommender import Recommender
 from tfrs_twotower.serving.repository import Repository
-from tfrs_twotower.updates import revert_users, update_users, user_update
+from tfrs_twotower.updates import revert_users, update_users, user_events, user_update
 
 NEW = "newcomer"
 
@@ -127,9 +127,10 @@ def test_the_events_of_other_users_change_nothing(run, monkeypatch):
     found = []
     for whole in (False, True):
         if whole:
+            monkeypatch.setattr(user_events, "_other_items", lambda recipe: None)
             monkeypatch.setattr(InteractionLog, "of_users", lambda log, users: (log, np.arange(len(log))))
-            monkeypatch.setattr(user_update, "_of_users", lambda recipe, states, log: (
-                states, np.arange(1 + len(states["query"]["id_user_id"]["keys"]))))
+            monkeypatch.setattr(user_update, "of_ids_in", lambda log, schema, states: (states, {
+                "query": {"id_user_id": np.arange(1 + len(states["query"]["id_user_id"]["keys"]))}, "candidate": {}}))
         update_users(recommender.directory, day)
         delta = user_deltas.read(root, 1, space)[-1]
         found.append(dict(zip(delta.keys.tolist(), delta.rows)))

@@ -5,6 +5,7 @@ Nothing here imports TensorFlow before a source that needs it is read.
 
 from tfrs_twotower.data.appending import append
 from tfrs_twotower.data.checking import IngestReport, Rules
+from tfrs_twotower.data.excerpt import ReadOnce, excerpt
 from tfrs_twotower.data.history import UserHistories, check_kinds, of_kinds
 from tfrs_twotower.data.ingest import ingest
 from tfrs_twotower.data.kept import has_log, keep_log, read_log
@@ -59,6 +60,7 @@ __all__ = [
     "Ragged",
     "RandomHoldout",
     "RandomPerUser",
+    "ReadOnce",
     "Rules",
     "Searched",
     "Shown",
@@ -77,6 +79,7 @@ __all__ = [
     "append_prepared",
     "batch_count",
     "check_kinds",
+    "excerpt",
     "has_log",
     "ingest",
     "is_prepared",

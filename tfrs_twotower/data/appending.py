@@ -48,7 +48,7 @@ def append(
     """
     try:
         day, report = ingest(
-            _Behind(log, source), rejected_to=rejected_to, shown_alone=True, **dataclasses.asdict(rules)
+            Behind(log.users, log.items, source), rejected_to=rejected_to, shown_alone=True, **dataclasses.asdict(rules)
         )
     except NoEvents as error:
         return log, IngestReport(0, 0, {}, None, len(log.users), len(log.items), (str(error),))
@@ -77,11 +77,16 @@ def append(
     return whole, dataclasses.replace(report, notes=notes)
 
 
-class _Behind(Source):
-    """A source whose tables begin with the rows of a log."""
+class Behind(Source):
+    """A source whose tables begin with those of a log.
 
-    def __init__(self, log: InteractionLog, source: Source) -> None:
-        self._log, self._source = log, source
+    Args:
+      users, items: of the log
+      source: a Source of newer events
+    """
+
+    def __init__(self, users: pa.Table, items: pa.Table, source: Source) -> None:
+        self._users, self._items, self._source = users, items, source
 
     @property
     def name(self) -> str:
@@ -94,10 +99,10 @@ class _Behind(Source):
         return self._source.expected_rows()
 
     def users(self) -> pa.Table | None:
-        return _described(self._log.users, self._source.users(), USER_ID, self.name)
+        return _described(self._users, self._source.users(), USER_ID, self.name)
 
     def items(self) -> pa.Table | None:
-        return _described(self._log.items, self._source.items(), ITEM_ID, self.name)
+        return _described(self._items, self._source.items(), ITEM_ID, self.name)
 
 
 def _described(before: pa.Table, now: pa.Table | None, id_name: str, where: str) -> pa.Table | None:

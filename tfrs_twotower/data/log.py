@@ -105,19 +105,28 @@ class InteractionLog:
             return np.zeros(len(self), bool)
         return again_in(self.user, self.item, self.timestamp, self.part)
 
-    def of_users(self, users: np.ndarray) -> tuple[InteractionLog, np.ndarray]:
-        """(the log of some users, whose table has no others; int64: its rows in this log). It has all items.
+    def of_users(self, users: np.ndarray, items: np.ndarray | None = None) -> tuple[InteractionLog, np.ndarray]:
+        """(the log of some users, whose table has no others; int64: its rows in this log).
 
-        users: int64, rows of `users`, ascending
+        Args:
+          users: int64, rows of `users`, ascending
+          items: int64, rows of `items`: its table has these and those of its events; None: it has all
         """
         chosen, place = np.zeros(len(self.users), bool), np.empty(len(self.users), np.int32)
         chosen[users], place[users] = True, np.arange(len(users))
-        rows, shown, searched = (np.flatnonzero(chosen[of.user]) for of in (self, self.shown, self.searched))
+        rows, shown, searched = (
+            np.flatnonzero(blocks.take(chosen, of.user)) for of in (self, self.shown, self.searched)
+        )
+        item, its_shown, table = self.item[rows], self.shown.take(shown), self.items
+        if items is not None:
+            items = np.unique(np.concatenate([items, item, its_shown.item]))
+            item, of_shown = (np.searchsorted(items, of).astype(np.int32) for of in (item, its_shown.item))
+            its_shown, table = dataclasses.replace(its_shown, item=of_shown), _taken(self.items, items)
         return InteractionLog(
-            place[self.user[rows]], self.item[rows], self.timestamp[rows], self.weight[rows],
-            _taken(self.context, rows), _taken(self.users, users), self.items,
+            place[self.user[rows]], item, self.timestamp[rows], self.weight[rows],
+            _taken(self.context, rows), _taken(self.users, users), table,
             None if self.part is None else self.part[rows],
-            dataclasses.replace(self.shown.take(shown), user=place[self.shown.user[shown]]),
+            dataclasses.replace(its_shown, user=place[its_shown.user]),
             Searched(place[self.searched.user[searched]], self.searched.timestamp[searched],
                      self.searched.query.take(pa.array(searched))),
         ), rows

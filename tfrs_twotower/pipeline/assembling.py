@@ -53,8 +53,8 @@ def assemble(
       grow: field → bool: whether the field's vocabulary grows by new values; None: none does.
       split: a `Split` in place of the recipe's.
       held_out: False trains on the events that the split holds out too; there are then no queries.
-      whole: (a log of which this is a part with all items, bool [its rows]: those that are known), in which items are
-        counted; None: they are counted in this log.
+      whole: (the log of which this is a part, bool [its rows]: those that are known), of a model whose fields learn
+        nothing but new ids: statistics of items count in it, and all items can be recommended; None: this log is whole.
       seconds: for the choice of the score's terms.
     """
     with computing_in(recipe.training.precision):
@@ -112,11 +112,12 @@ def learned(
     )
     recipe.schema.validate([*log.users.column_names, *log.context.column_names], log.items.column_names)
     for kinds in (recipe.history_kinds, *(f.kinds for f in recipe.schema.query if isinstance(f, PastFeature))):
-        check_kinds(whole[0] if whole else log, kinds)
+        if whole is None:  # some users may have none
+            check_kinds(log, kinds)
     visible = visible_events(recipe, log, split)
     towers, statistics = adapted_towers(recipe, log, split.known, field_states, grow, visible, whole)
-    counts, catalogue = known_items(whole[0], np.flatnonzero(whole[1])) if whole else known_items(log, split.known)
-    weight = event_weights(log, split.train, recipe.training.events, whole[0] if whole else None)
+    counts, catalogue = known_items(log, split.known if whole is None else np.arange(len(log)))
+    weight = event_weights(log, split.train, recipe.training.events, strict=whole is None)
     counted = blocks.take(weight, split.train) > 0
     positives = split.train if counted.all() else split.train[counted]
     shown = shown_counts(log, positives, recipe.training.resampling)

@@ -5,12 +5,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
+from tfrs_twotower import columns as c
+from tfrs_twotower.data import InteractionLog
 from tfrs_twotower.durable import DAMAGED_NPZ, written_aside
 from tfrs_twotower.errors import TrainingError
+from tfrs_twotower.features import Id, PastFeature, Schema, fingerprints, key_tensor
 from tfrs_twotower.towers import EnsembleTower, Tower
 
 _FIELDS = "fields.npz"
+
+States = dict[str, dict[str, dict[str, np.ndarray]]]  # {side: result of `Tower.state`}
 
 
 def has_fields(folder: str | Path) -> bool:
@@ -31,8 +38,8 @@ def write_fields(folder: str | Path, towers: Sequence[Tower | EnsembleTower]) ->
         np.savez(f, **arrays)
 
 
-def read_fields(folder: str | Path) -> dict[str, dict[str, dict[str, np.ndarray]]]:
-    """The states that `write_fields` kept: {side: result of `Tower.state`}.
+def read_fields(folder: str | Path) -> States:
+    """The states that `write_fields` kept.
 
     Raises:
       TrainingError: they cannot be read.
@@ -47,3 +54,28 @@ def read_fields(folder: str | Path) -> dict[str, dict[str, dict[str, np.ndarray]
     except DAMAGED_NPZ as error:
         raise TrainingError(f"{file} cannot be read ({error}). Train the run anew.") from error
     return states
+
+
+def of_ids_in(log: InteractionLog, schema: Schema, states: States) -> tuple[States, dict[str, dict[str, np.ndarray]]]:
+    """(the states with the ids of a log's users and items alone; {side: {field of such ids: int64: the rows of its
+    learned table that its new one begins with, which are row 0 and those of these ids}}).
+    """
+    states, places = {side: dict(fields) for side, fields in states.items()}, {"query": {}, "candidate": {}}
+    for side, features, column, table in (
+        ("query", schema.query, c.USER_ID, log.users), ("candidate", schema.candidate, c.ITEM_ID, log.items)
+    ):
+        asked = pa.array(fingerprints(key_tensor(table[column], column)).numpy())
+        for feature in features:
+            if isinstance(feature, Id) and feature.column == column and not feature.buckets:
+                field = states[side][feature.name]
+                rows = np.flatnonzero(pc.is_in(pa.array(field["keys"]), value_set=asked).to_numpy(zero_copy_only=False))
+                states[side][feature.name] = {**field, "keys": field["keys"][rows]}
+                places[side][feature.name] = np.concatenate([[0], rows + 1])
+    for feature in schema.query:
+        if isinstance(feature, PastFeature) and feature.categories:  # they are kept by the row of the item's id
+            items = places["candidate"][schema.item_id.name]
+            states["query"][feature.name] = {
+                key: value[items] if key.endswith("/of_rows") else value
+                for key, value in states["query"][feature.name].items()
+            }
+    return states, places

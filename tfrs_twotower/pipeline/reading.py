@@ -2,14 +2,18 @@
 
 from pathlib import Path
 
+import numpy as np
+
 from tfrs_twotower import progress
 from tfrs_twotower.data import (
     IngestReport,
     InteractionLog,
     Prepared,
+    ReadOnce,
     Rules,
     Source,
     append,
+    excerpt,
     has_log,
     ingest,
     keep_log,
@@ -17,7 +21,7 @@ from tfrs_twotower.data import (
     parts_of,
     read_log,
 )
-from tfrs_twotower.errors import ConfigError, DataError
+from tfrs_twotower.errors import ConfigError, DataError, invalid
 from tfrs_twotower.pipeline import runs
 from tfrs_twotower.recipe import Recipe
 
@@ -80,6 +84,36 @@ def read_behind(
     part = len(parts_of(source)) - 1
     before, _ = read_log(directory / runs.LOG)
     return append(before, last_part(source), Rules(limit, require_items), rejected_to, part)
+
+
+def read_for_users(
+    directory: Path, source: Source, new: bool, limit: float, since: int, others: int | None, seed: int
+) -> InteractionLog:
+    """As `read_behind`: the events of the users alone who have events since a moment, or in a new part.
+
+    Args:
+      directory: the run's folder. If it keeps its log, and there is a new part, only that part is read.
+      source: that of the run, or one with one part more.
+      new: whether it has that part.
+      limit: the fraction of bad rows above which reading stops.
+      since: seconds since 1970.
+      others: how many items the log has besides those of its events, at least; None: it is the whole log.
+      seed: of these items' draw.
+
+    Raises:
+      ConfigError: the log has no times.
+    """
+    behind, part = new and has_log(directory / runs.LOG), len(parts_of(source)) - 1
+    log, _ = read_log(directory / runs.LOG) if behind else _read_source(source, None, limit, None, False)
+    if not log.timed:
+        rule, way_out = "be a run on a log with times, to know the new events", "Train anew, on all of the log."
+        raise ConfigError(invalid("directory", rule, str(directory), way_out))
+    day = ReadOnce(last_part(source)) if behind else None
+    if others is not None:
+        newest = np.arange(np.searchsorted(log.timestamp, since), len(log))
+        rows = newest if behind or not new else np.union1d(newest, np.flatnonzero(log.part == part))
+        log = excerpt(log, rows, others, (seed, since), day)
+    return log if day is None else append(log, day, Rules(limit), part=part)[0]
 
 
 def _read_source(

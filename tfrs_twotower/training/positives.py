@@ -1,6 +1,6 @@
 """The weight of a training event, and how often an epoch shows it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Annotated
 
 import numpy as np
@@ -86,7 +86,7 @@ def shown_counts(log: InteractionLog, rows: np.ndarray, resampling: Resampling |
 
 
 def event_weights(
-    log: InteractionLog, train: np.ndarray, settings: EventWeights, whole: InteractionLog | None = None
+    log: InteractionLog, train: np.ndarray, settings: EventWeights, strict: bool = True
 ) -> np.ndarray:
     """float32 [log rows]: the weight of each event as a positive.
 
@@ -94,7 +94,7 @@ def event_weights(
       log: an `InteractionLog`.
       train: int64, its training rows; the newest of them has age 0.
       settings: an `EventWeights`.
-      whole: the log of which this is a part, which has to have the kinds; None: this one.
+      strict: whether the log has to have the kinds. That of some users may lack one.
 
     Raises:
       ConfigError: the log lacks a column or a kind that the settings name.
@@ -104,8 +104,7 @@ def event_weights(
         return _checked(log.weight, train)
     weight = log.weight.astype(np.float64)
     if settings.kinds:
-        events, known = (_column(of, c.EVENT, "EventWeights.kinds") for of in (log, whole or log))
-        weight *= _by_kind(events, settings.kinds, pc.unique(known.drop_null()).to_pylist())
+        weight *= _by_kind(_column(log, c.EVENT, "EventWeights.kinds"), settings.kinds, strict)
     if settings.dwell is not None:
         seconds = _column(log, settings.dwell, "EventWeights.dwell").cast("float64").to_numpy(zero_copy_only=False)
         share = np.clip(seconds / settings.full_dwell_seconds, 0.0, 1.0)
@@ -130,10 +129,10 @@ def _column(log: InteractionLog, name: str, argument: str) -> pa.Array:
     return wide.one(log.context[name])
 
 
-def _by_kind(events: pa.Array, kinds: Iterable[tuple[str, float]], known: Sequence[str]) -> np.ndarray:
-    weight = np.ones(len(events))
+def _by_kind(events: pa.Array, kinds: Iterable[tuple[str, float]], strict: bool) -> np.ndarray:
+    weight, known = np.ones(len(events)), pc.unique(events.drop_null()).to_pylist()
     for kind, factor in kinds:
-        if kind not in known:
+        if strict and kind not in known:
             raise ConfigError(f"`EventWeights.kinds` names {kind!r}, the kind of no event." + nearest(kind, known))
         weight[pc.equal(events, kind).fill_null(False).to_numpy(zero_copy_only=False)] = factor
     return weight

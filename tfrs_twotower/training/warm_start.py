@@ -1,7 +1,7 @@
 """Starting a model from the weights of an earlier one whose vocabularies have grown since."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +10,7 @@ import tensorflow as tf
 from tfrs_twotower.errors import TrainingError
 from tfrs_twotower.features import Field, FingerprintLookup
 from tfrs_twotower.models import TwoTowerModel
+from tfrs_twotower.training.checkpoint_rows import rows_of
 from tfrs_twotower.training.kept_checkpoints import UNREADABLE, newest_checkpoint
 
 _VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
@@ -24,7 +25,7 @@ _NEWER = ("encoder/_start/state", "query_tower/start")
 
 
 def warm_start(
-    model: TwoTowerModel, directory: str | Path, rows: tuple[tf.Variable, np.ndarray] | None = None
+    model: TwoTowerModel, directory: str | Path, rows: Sequence[tuple[tf.Variable, np.ndarray]] = ()
 ) -> None:
     """Copies the best weights of an earlier training into `model`, and its slots into the optimizer if it has one.
 
@@ -35,8 +36,8 @@ def warm_start(
     Args:
       model: a `TwoTowerModel` with its weights made, and its optimizer built if it has one.
       directory: the other training's checkpoint folder, with `best/`.
-      rows: (a table of the model, int64: the rows of the earlier table that it begins with); None: all tables begin
-        with all rows.
+      rows: (a table of the model, int64: the rows of the earlier table that it begins with); other tables begin with
+        all rows.
 
     Raises:
       TrainingError: there is no checkpoint, or a weight of the model is not in it, or has another shape.
@@ -56,11 +57,15 @@ def warm_start(
             if key.endswith(_NEWER):
                 continue
             raise TrainingError(f"{path} has no `{key}`. Start from a training of the same recipe.")
-        # Not by the reader's `get_tensor`: it copies a large table into an array, and assigning that copies it again.
-        value, = tf.raw_ops.RestoreV2(
-            prefix=path, tensor_names=[key + _VALUE], shape_and_slices=[""], dtypes=[kinds[key + _VALUE]]
-        )
-        _assign(key, variable, tf.gather(value, rows[1]) if rows is not None and variable is rows[0] else value)
+        some = next((own for table, own in rows if table is variable), None)
+        if some is not None:
+            value = tf.constant(rows_of(path, key + _VALUE, some))
+        else:
+            # Not by the reader's `get_tensor`: it copies a large table, and assigning the copy copies it again.
+            value, = tf.raw_ops.RestoreV2(
+                prefix=path, tensor_names=[key + _VALUE], shape_and_slices=[""], dtypes=[kinds[key + _VALUE]]
+            )
+        _assign(key, variable, value)
 
 
 def not_kept(model: tf.Module, path: str) -> list[str]:

@@ -1,7 +1,6 @@
 """The update of user rows: new events train only the table rows of their users."""
 
 import dataclasses
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,24 +9,22 @@ import numpy as np
 import tensorflow as tf
 
 from tfrs_twotower import columns as c
-from tfrs_twotower.data import InteractionLog, Queries, Source, Split, ingest, joined, parts_of
+from tfrs_twotower.data import InteractionLog, Queries, Source, Split
 from tfrs_twotower.errors import ConfigError, invalid
 from tfrs_twotower.exporting import Key, Seal, manifest, next_version, user_deltas
-from tfrs_twotower.features import Id, IdField, fingerprints, is_user_table, key_tensor, weights_loaded_next
+from tfrs_twotower.features import Id, IdField, is_user_table, weights_loaded_next
 from tfrs_twotower.pipeline import runs
-from tfrs_twotower.pipeline.assembling import assemble, completed
+from tfrs_twotower.pipeline.assembling import assemble
 from tfrs_twotower.pipeline.assembly import Assembly
-from tfrs_twotower.pipeline.learned_fields import read_fields
-from tfrs_twotower.pipeline.reading import read_behind
+from tfrs_twotower.pipeline.learned_fields import States, of_ids_in, read_fields
 from tfrs_twotower.recipe import Recipe
 from tfrs_twotower.sampling import StaticLogQ, Uniform
 from tfrs_twotower.training import TrainingBatches, warm_start
 from tfrs_twotower.training.optimizers import build
+from tfrs_twotower.updates.user_events import new_events
 
-_log = logging.getLogger(__name__)
-_NEGATIVES = 1024  # items of the catalogue a step
+_NEGATIVES = 1024  # items a step
 _FEW_STEPS = 20  # up to which tracing a graph takes longer than running the steps without one
-_States = dict[str, dict[str, dict[str, np.ndarray]]]  # {side: {field name: state}}
 
 
 def update_users(
@@ -39,8 +36,7 @@ def update_users(
 
     All other weights are frozen, so the embedding space, item vectors and index do not change. New users get rows,
     which start from the row of unknown users. The delta belongs to the newest version under `root`. A running server
-    applies it without loading the version again. Events of items that the version does not know wait for the full
-    update.
+    applies it without loading the version again.
 
     Args:
       directory: the run that serves.
@@ -64,54 +60,29 @@ def update_users(
     """
     directory = Path(directory).resolve()
     root = Path(root) if root else directory / runs.EXPORT
-    config = runs.read_config(directory)
-    limit = config.recipe.rejected_limit if rejected_limit is None else rejected_limit
-    whole = joined(config.recipe.source, source)
-    log, _ = ingest(whole, limit=limit) if source is None else read_behind(directory, whole, limit)
-    if not log.timed:
-        rule, way_out = "be a run on a log with times, to know the new events", "Train anew, on all of the log."
-        raise ConfigError(invalid("directory", rule, str(directory), way_out))
-    again = log.again
-    if source is not None:
-        new = log.new_in(part := len(parts_of(whole)) - 1)
-        if not new.any():
-            there = np.count_nonzero(log.part == part)
-            said = (f"The log has all of the {there} new events already" if there else
-                    f"{source.name} has no new event that is a like")
-            _log.warning("%s. Name others by --interactions.", said)
-            return None
+    recipe = runs.read_config(directory).recipe
+    _check_user_table(recipe)
     version = _newest_version(root)
     contents, identity = manifest.identified(root / str(version), key)
     space, seal = contents["embedding_space"], None if key is None else Seal(key, identity)
     user_deltas.check_seal(root, version, seal)  # before all that takes long
     before, served = user_deltas.read(root, version, space, seal), runs.weights(directory, space)
     since = (before[-1].trained_until if before else served.trained_until) + 1
-    new = (log.timestamp >= since) & ~again
-    if not new.any():
-        _log.warning("None of the %d events is later than %s UTC, the time of the newest learned event. Name "
-                     "a file with later ones by --interactions.", len(log), _moment(since - 1))
+    found = new_events(
+        recipe, directory, source, since, recipe.rejected_limit if rejected_limit is None else rejected_limit
+    )
+    if found is None:
         return None
-    states = read_fields(served.folder)
-    a, place = _assembled(config.recipe, log, new, states, again)
-    field = a.model.query_tower.user_table
-    if field is None:
-        rule = "have an Id of `user_id` with a vocabulary among its query features"
-        raise ConfigError(invalid("recipe.schema", rule, [f.name for f in a.model.query_tower.fields],
-                                  "Without one, users have no rows of their own: run a full update."))
-    rows = a.split.train[a.positions(a.log.item[a.split.train]) >= 0]
-    if not len(rows):
-        _log.warning("No event later than %s UTC has an item that the version knows: such events wait for the full "
-                     "update.", _moment(since - 1))
-        return None
-    parts = _batches(a, rows, batch_size)
+    a, rows = _assembled(recipe, *found, read_fields(served.folder))
+    field: IdField = a.model.query_tower.user_table  # type: ignore[assignment]  # as was checked
+    parts = _batches(a, a.split.train, batch_size)
     with weights_loaded_next():
         a.model(parts[0].whole_batch(0))  # makes them
-    warm_start(a.model, served.folder, (field.table, place))
-    _take_up(field, before, known=len(place) - 1)
+    _start_from(served.folder, before, a, rows)
     start = field.table.numpy()
     _train(a, field, parts, learning_rate)
-    users = np.unique(field.vocabulary(_ids(a.log, rows)).numpy())
-    users = users[(users > 0) & np.any(field.table.numpy()[users] != start[users], axis=1)]
+    users = np.flatnonzero(np.any(field.table.numpy() != start, axis=1))
+    users = users[users > 0]
     return user_deltas.publish(root, version, user_deltas.UserDelta(
         space, int(a.log.timestamp[a.split.train[-1]]), field.vocabulary.get_vocabulary()[users],
         field.table.numpy()[users],
@@ -129,10 +100,6 @@ def revert_users(directory: str | Path, root: str | Path | None = None, key: Key
     return user_deltas.withdraw(root, version, seal)
 
 
-def _moment(seconds: int) -> np.datetime64:
-    return np.datetime64(int(seconds), "s")
-
-
 def _newest_version(root: Path) -> int:
     version = next_version(root) - 1
     if not version:
@@ -140,44 +107,46 @@ def _newest_version(root: Path) -> int:
     return version
 
 
-def _assembled(
-    recipe: Recipe, log: InteractionLog, new: np.ndarray, states: _States, again: np.ndarray,
-) -> tuple[Assembly, np.ndarray]:
-    """(the model on the events of the users with new ones, which all train; the rows of the served table that its own
-    begins with: row 0, and those of these users). Only the vocabulary of users grows.
+def _check_user_table(recipe: Recipe) -> None:
+    ids = [f for f in recipe.schema.query if isinstance(f, Id) and f.column == c.USER_ID and not f.buckets]
+    if not ids or recipe.ensemble:
+        rule = "have an Id of `user_id` with a vocabulary among its query features, and no ensemble"
+        raise ConfigError(invalid("recipe.schema", rule, [f.name for f in recipe.schema.query],
+                                  "Without one, users have no rows of their own: run a full update."))
 
-    `new`, `again`: bool [log rows]. Second copies of events are left out. Items are counted in the whole log.
+
+def _assembled(
+    recipe: Recipe, log: InteractionLog, new: np.ndarray, states: States
+) -> tuple[Assembly, dict[str, dict[str, np.ndarray]]]:
+    """(the model on the events of the users with new ones, which all train; second result of `of_ids_in`). Only the
+    vocabulary of users grows. Second copies of events are left out.
+
+    new: bool [log rows].
     """
     # A few minutes have too few events, of too few users, for in-batch negatives.
     model = dataclasses.replace(recipe.model, negatives=(Uniform(_NEGATIVES),), logq=StaticLogQ())
     recipe = dataclasses.replace(recipe, model=model)
-    whole = log, ~again
-    log, rows = log.of_users(np.unique(log.user[new]))
-    train, past = (np.flatnonzero(chosen[rows]) for chosen in (new, ~new & ~again))
+    own, rows = log.of_users(np.unique(log.user[new]))
+    train, past = (np.flatnonzero(chosen[rows]) for chosen in (new, ~new & ~log.again))
     split = Split(train, Queries.none(), Queries.none(), past=past)
-    states, place = _of_users(recipe, states, log)
-    return assemble(recipe, log, states, split=split, grow=is_user_table, whole=whole), place
+    states, places = of_ids_in(own, recipe.schema, states)  # type: ignore[arg-type]  # that of a run is there
+    return assemble(recipe, own, states, split=split, grow=is_user_table, whole=(log, ~log.again)), places
 
 
-def _of_users(recipe: Recipe, states: _States, log: InteractionLog) -> tuple[_States, np.ndarray]:
-    """(the states, with the keys of the log's users alone in the field of user ids; see `_assembled`)."""
-    schema = recipe.schema or completed(recipe, log).schema
-    ids = (f.name for f in schema.query if isinstance(f, Id) and f.column == c.USER_ID and not f.buckets)
-    name = next(ids, None)  # that of `Tower.user_table`
-    if name is None:  # an error says that there is no table
-        return states, np.zeros(1, np.int64)
-    field = states["query"][name]
-    asked = fingerprints(key_tensor(log.users[c.USER_ID], c.USER_ID)).numpy()
-    rows = np.flatnonzero(np.isin(field["keys"], asked))
-    query = {**states["query"], name: {**field, "keys": field["keys"][rows]}}
-    return {**states, "query": query}, np.concatenate([[0], rows + 1])
+def _start_from(
+    folder: Path, deltas: Sequence[user_deltas.UserDelta], a: Assembly, rows: dict[str, dict[str, np.ndarray]]
+) -> None:
+    """Loads the weights of a training, then earlier deltas, in order. New users' rows start from that of unknown ones.
 
-
-def _take_up(field: IdField, deltas: Sequence[user_deltas.UserDelta], known: int) -> None:
-    """Rows of new users start from the row of unknown ones; then earlier deltas, in order."""
-    table = field.table.numpy()
-    table[known + 1:] = table[0]
-    keys = field.vocabulary.get_vocabulary(False)
+    rows: second result of `of_ids_in`.
+    """
+    towers = {"query": a.model.query_tower, "candidate": a.model.candidate_tower}
+    warm_start(a.model, folder, [
+        (f.table, rows[side][f.name]) for side, tower in towers.items() for f in tower.fields if f.name in rows[side]
+    ])
+    field: IdField = a.model.query_tower.user_table  # type: ignore[assignment]  # as was checked
+    table, keys = field.table.numpy(), field.vocabulary.get_vocabulary(False)
+    table[len(rows["query"][field.name]):] = table[0]
     for delta in deltas:
         _, own, at = np.intersect1d(keys, delta.keys, True, return_indices=True)
         table[own + 1] = delta.rows[at]  # users without new events may be in no vocabulary
@@ -218,7 +187,3 @@ def _train(
 
 def _of_any_size(array: tf.Tensor) -> tf.TensorSpec:
     return tf.TensorSpec([None] * array.shape.rank, array.dtype)
-
-
-def _ids(log: InteractionLog, rows: np.ndarray) -> tf.Tensor:
-    return key_tensor(log.users[c.USER_ID].take(np.unique(log.user[rows])), c.USER_ID)
