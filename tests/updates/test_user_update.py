@@ -139,6 +139,22 @@ def test_the_events_of_other_users_change_nothing(run, monkeypatch):
     np.testing.assert_equal(*found)
 
 
+def test_events_of_items_that_the_version_does_not_know_wait(run, caplog):
+    recommender, folder = run
+    log, root = recommender.assembly.log, recommender.directory / runs.EXPORT
+    space = runs.read_config(recommender.directory).embedding_space
+    before = user_deltas.read(root, 1, space)
+    start = max([int(log.timestamp[-1]), *(delta.trained_until for delta in before)]) + 1
+    (_, three, *_), items = log.users[c.USER_ID].to_pylist(), log.items[c.ITEM_ID].to_pylist()
+    assert update_users(recommender.directory, events(folder, "unknown.parquet", [three], ["new film"], start)) is None
+    assert "has an item that the version knows" in caplog.text
+    update_users(recommender.directory, events(
+        folder, "both.parquet", [three, NEW, NEW], ["new film", items[0], "new film"], start))
+    (last,) = user_deltas.read(root, 1, space)[len(before):]
+    assert last.keys.tolist() == [int(fingerprints(tf.constant(NEW)))] and last.trained_until == start + 2
+    revert_users(recommender.directory)
+
+
 def test_a_running_server_takes_the_rows_in_and_gives_them_back(run):
     recommender, folder = run
     root = recommender.directory / runs.EXPORT

@@ -1,6 +1,7 @@
 """The update of user rows: new events train only the table rows of their users."""
 
 import dataclasses
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,9 @@ from tfrs_twotower.recipe import Recipe
 from tfrs_twotower.sampling import StaticLogQ, Uniform
 from tfrs_twotower.training import TrainingBatches, warm_start
 from tfrs_twotower.training.optimizers import build
-from tfrs_twotower.updates.user_events import new_events
+from tfrs_twotower.updates.user_events import moment, new_events
 
+_log = logging.getLogger(__name__)
 _NEGATIVES = 1024  # items a step
 _FEW_STEPS = 20  # up to which tracing a graph takes longer than running the steps without one
 
@@ -36,7 +38,8 @@ def update_users(
 
     All other weights are frozen, so the embedding space, item vectors and index do not change. New users get rows,
     which start from the row of unknown users. The delta belongs to the newest version under `root`. A running server
-    applies it without loading the version again.
+    applies it without loading the version again. Events of items that the version does not know wait for the full
+    update.
 
     Args:
       directory: the run that serves.
@@ -75,7 +78,12 @@ def update_users(
         return None
     a, rows = _assembled(recipe, *found, read_fields(served.folder))
     field: IdField = a.model.query_tower.user_table  # type: ignore[assignment]  # as was checked
-    parts = _batches(a, a.split.train, batch_size)
+    train = _of_known_items(a)
+    if not len(train):
+        _log.warning("No event later than %s UTC has an item that the version knows: such events wait for the full "
+                     "update.", moment(since - 1))
+        return None
+    parts = _batches(a, train, batch_size)
     with weights_loaded_next():
         a.model(parts[0].whole_batch(0))  # makes them
     _start_from(served.folder, before, a, rows)
@@ -131,6 +139,14 @@ def _assembled(
     split = Split(train, Queries.none(), Queries.none(), past=past)
     states, places = of_ids_in(own, recipe.schema, states)  # type: ignore[arg-type]  # that of a run is there
     return assemble(recipe, own, states, split=split, grow=is_user_table, whole=(log, ~log.again)), places
+
+
+def _of_known_items(a: Assembly) -> np.ndarray:
+    """int64: the training rows whose items have rows in the table of item ids; all, if known items may have none."""
+    rows, table = a.split.train, a.item_table
+    if table is None or table.feature.min_count > 1:
+        return rows
+    return rows[a.examples.item_rows(table)[a.log.item[rows]] > 0]
 
 
 def _start_from(
