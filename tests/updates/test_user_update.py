@@ -16,13 +16,14 @@ from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.exporting import Key, Seal, integrity, manifest, user_deltas
 from tfrs_twotower.features import History, Id, Schema, fingerprints
 from tfrs_twotower.pipeline import runs
-from tfrs_twotower.pipeline.assembling import assemble
-from tfrs_twotower.pipeline.learned_fields import write_fields
+from tfrs_twotower.recipe import Member, ModelConfig
 from tfrs_twotower.recommender import Recommender
 from tfrs_twotower.serving.repository import Repository
+from tfrs_twotower.towers import SASRec
 from tfrs_twotower.updates import revert_users, update_users, user_events, user_update
 
 NEW = "newcomer"
+MEMBER = ModelConfig(dim=16, popularity_weights=(0.0,), neighbours=None, repeats=None)
 
 
 @pytest.fixture(scope="module")
@@ -141,6 +142,7 @@ def test_the_events_of_other_users_change_nothing(run, monkeypatch):
 
 def test_events_of_items_that_the_version_does_not_know_wait(run, caplog):
     recommender, folder = run
+    update_users(recommender.directory)  # of what the training held out, unless another test did
     log, root = recommender.assembly.log, recommender.directory / runs.EXPORT
     space = runs.read_config(recommender.directory).embedding_space
     before = user_deltas.read(root, 1, space)
@@ -181,16 +183,13 @@ def test_a_running_server_takes_the_rows_in_and_gives_them_back(run):
     repository.close()
 
 
-def test_a_query_tower_without_user_rows_is_refused(run, tmp_path):
+@pytest.mark.parametrize("change", [
+    {"schema": Schema(query=(History(length=5),), candidate=(Id(c.ITEM_ID, dim=8),))},
+    {"model": dataclasses.replace(toy.recipe().model, query_encoder=SASRec())}, {"ensemble": (Member(MEMBER),)},
+])
+def test_a_query_tower_without_user_rows_is_refused(run, tmp_path, change):
     config = runs.read_config(run[0].directory)
-    schema = Schema(query=(History(length=5),), candidate=(Id(c.ITEM_ID, dim=8),))
-    recipe = dataclasses.replace(config.recipe, schema=schema)
-    version = tmp_path / runs.EXPORT / "1"
-    version.mkdir(parents=True)
-    manifest.write(version, {"embedding_space": config.embedding_space})
-    runs.write_config(tmp_path, dataclasses.replace(config, recipe=recipe))
-    model = assemble(recipe, run[0].assembly.log).model
-    write_fields(tmp_path / runs.CHECKPOINT, (model.query_tower, model.candidate_tower))
+    runs.write_config(tmp_path, dataclasses.replace(config, recipe=dataclasses.replace(config.recipe, **change)))
     with pytest.raises(ConfigError, match="Id of `user_id`"):
         update_users(tmp_path)
 

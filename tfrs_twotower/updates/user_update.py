@@ -20,6 +20,7 @@ from tfrs_twotower.pipeline.assembly import Assembly
 from tfrs_twotower.pipeline.learned_fields import States, of_ids_in, read_fields
 from tfrs_twotower.recipe import Recipe
 from tfrs_twotower.sampling import StaticLogQ, Uniform
+from tfrs_twotower.towers import SequenceEncoder, makes
 from tfrs_twotower.training import TrainingBatches, warm_start
 from tfrs_twotower.training.optimizers import build
 from tfrs_twotower.updates.user_events import moment, new_events
@@ -56,8 +57,8 @@ def update_users(
       The delta's path; None if there is nothing to learn from.
 
     Raises:
-      ConfigError: the query tower has no table of user ids, nothing is exported, or not by this run, or the log has no
-        times.
+      ConfigError: the query tower has no table of user ids, is an ensemble or of a sequence model, nothing is
+        exported, or not by this run, or the log has no times.
       ExportError: an earlier delta cannot be read, or `key` did not sign it; or it or the version is signed and there
         is no `key`.
     """
@@ -116,11 +117,11 @@ def _newest_version(root: Path) -> int:
 
 
 def _check_user_table(recipe: Recipe) -> None:
-    ids = [f for f in recipe.schema.query if isinstance(f, Id) and f.column == c.USER_ID and not f.buckets]
-    if not ids or recipe.ensemble:
-        rule = "have an Id of `user_id` with a vocabulary among its query features, and no ensemble"
-        raise ConfigError(invalid("recipe.schema", rule, [f.name for f in recipe.schema.query],
-                                  "Without one, users have no rows of their own: run a full update."))
+    features, sequence = recipe.schema.query, makes(recipe.model.query_encoder, SequenceEncoder)
+    table = any(isinstance(f, Id) and f.column == c.USER_ID and not f.buckets for f in features)
+    if not table or recipe.ensemble or sequence:
+        rule = "have an Id of `user_id` with a vocabulary in its query, and neither an ensemble nor a sequence encoder"
+        raise ConfigError(invalid("recipe", rule, [f.name for f in features], "Else run a full update."))
 
 
 def _assembled(
