@@ -226,7 +226,8 @@ def test_a_training_with_all_of_them_resumes_as_if_never_stopped(tmp_path):
     auxiliary = (Distillation(8, (4,)), SelfSupervision(16), ContentAlignment(16))
     base = toy.recipe(epochs=2, batch_size=4096)
     recipe = dataclasses.replace(base, schema=SCHEMA, model=dataclasses.replace(base.model, auxiliary=auxiliary))
-    whole = Recommender(recipe, directory=tmp_path / "whole", **frames).fit(verbose=0)
+    steps, left = toy.Steps(), toy.Steps()
+    whole = Recommender(recipe, directory=tmp_path / "whole", **frames).fit(verbose=0, callbacks=[steps])
 
     class Stop(tf.keras.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):
@@ -234,8 +235,8 @@ def test_a_training_with_all_of_them_resumes_as_if_never_stopped(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         Recommender(recipe, directory=tmp_path / "cut", **frames).fit(verbose=0, callbacks=[Stop()])
-    again = Recommender(recipe, directory=tmp_path / "cut", **frames).fit(verbose=0)
-    assert toy.same_weights(again, whole)
+    again = Recommender(recipe, directory=tmp_path / "cut", **frames).fit(verbose=0, callbacks=[left])
+    assert toy.same_weights(again, whole) and 2 * left.count == steps.count
 
 
 def test_every_loss_of_a_step_reads_the_same_scheduled_temperature(log):

@@ -247,10 +247,12 @@ def test_averages_of_a_run_that_was_stopped_and_resumed_are_those_of_one_left_al
     def training(name):
         return Recommender(made, interactions=cycle(users=30, events=18), directory=tmp_path / name)
 
-    whole = training("whole").fit(verbose=0)
+    steps, left = toy.Steps(), toy.Steps()
+    whole = training("whole").fit(verbose=0, callbacks=[steps])
     with pytest.raises(KeyboardInterrupt):
         training("stopped").fit(verbose=0, callbacks=[_Stop()])
-    resumed = training("stopped").fit(verbose=0)
+    resumed = training("stopped").fit(verbose=0, callbacks=[left])
+    assert 0 < left.count < steps.count // 2  # a part of the second epoch
     a, b = kept(tmp_path / "whole"), kept(tmp_path / "stopped")
     assert sorted(a) == sorted(b) and any(name.startswith("average/averages/0") for name in a)
     assert [name for name in a if not np.array_equal(a[name], b[name])] == []
