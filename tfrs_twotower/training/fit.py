@@ -126,14 +126,14 @@ def _fit(
     per_epoch, started = data.steps_per_epoch, time.perf_counter()
     model.compile(optimizer=build(config.optimizer, per_epoch * config.epochs))
     model.create_weights(next(iter(data.dataset(0, 1))))
-    model.optimizer.build(model.trainable_variables)
-    progress, clock = Progress(), _StepClock()
     start_from, start = begin
-    if start_from is not None:  # a checkpoint of this run then replaces it
-        warm_start(model, start_from)
     discard_torn_first(directory / "last")
     if start is not None and not kept_checkpoints(directory / "last"):
-        start()
+        start()  # before the slots, which take twice the memory of the weights
+    model.optimizer.build(model.trainable_variables)
+    progress, clock = Progress(), _StepClock()
+    if start_from is not None:  # a checkpoint of this run then replaces it
+        warm_start(model, start_from)
     average = WeightAverage(model.trainable_variables, config.average) if config.average else None
     parts = {"average": average} if average is not None else {}
     state = tf.train.Checkpoint(model=model, optimizer=model.optimizer, progress=progress, **parts)

@@ -1,5 +1,6 @@
 """Start vectors of items, from the items near them in the users' histories, in place of random ones."""
 
+from collections.abc import Iterator
 from typing import Annotated
 
 import numpy as np
@@ -21,6 +22,8 @@ _SMOOTHING = 0.75  # of the counts of contexts, as in word2vec
 _EVENTS = 5_000_000  # only this number of newest events is counted
 _PAIRS = 10_000_000  # only this number of the largest values is factorised
 _OVERSAMPLING, _ITERATIONS = 10, 5
+_DEPENDENT = 1e-12  # of the largest square: what is smaller is rounding
+_ROWS = 65_536  # of a tall array, at a time
 
 
 @config
@@ -69,8 +72,7 @@ def start_items(model: TwoTowerModel, examples: Examples, rows: np.ndarray, sett
         log.user[order], items[log.item[order]], field.rows, field.feature.dim, settings, derive_seed(seed, "start")
     )
     start = field.table.numpy()
-    known = np.any(vectors != 0, axis=1)
-    start[known] = _LENGTH * vectors[known]
+    np.multiply(vectors, _LENGTH, out=start, where=vectors.any(axis=1, keepdims=True))
     field.table.assign(start)
     for tower in towers:
         _pass_on(tower, field)
@@ -89,9 +91,11 @@ def co_visit_vectors(
       seed: of the factorisation.
     """
     left, values = factors(mutual_information(co_visits(users, items, size, settings)), dim, seed)
-    vectors = left * np.sqrt(values)
+    vectors = np.multiply(left, np.sqrt(values), out=left)
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 1e-6)
+    np.divide(vectors, lengths, out=vectors, where=lengths > 1e-6)
+    vectors[lengths[:, 0] <= 1e-6] = 0.0
+    return vectors
 
 
 def co_visits(users: np.ndarray, items: np.ndarray, size: int, settings: CoVisits) -> scipy.sparse.csr_matrix:
@@ -124,18 +128,43 @@ def mutual_information(counts: scipy.sparse.csr_matrix) -> scipy.sparse.csr_matr
 def factors(matrix: scipy.sparse.csr_matrix, count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """(left singular vectors [n, count], singular values [count]), padded with zeros.
 
-    By a random projection and power iterations (Halko et al. 2011): a third of ARPACK's time for these matrices.
+    By a random projection and power iterations (Halko et al. 2011). Nothing is decomposed that is larger than the
+    projection is wide: decompositions of the tall arrays take many times as long, and several copies of them.
     """
-    rng = np.random.default_rng(seed)
-    width = min(count + _OVERSAMPLING, *matrix.shape)
-    basis = rng.normal(size=(matrix.shape[1], width)).astype(np.float32)
+    rng, width = np.random.default_rng(seed), min(count + _OVERSAMPLING, *matrix.shape)
+    basis = np.empty((matrix.shape[1], width), np.float32)
+    for rows in _blocks(basis):
+        basis[rows] = rng.normal(size=basis[rows].shape)
     for _ in range(_ITERATIONS):
-        basis = np.linalg.qr(matrix.T @ np.linalg.qr(matrix @ basis)[0])[0]
-    basis = np.linalg.qr(matrix @ basis)[0]
-    left, values, _ = np.linalg.svd((matrix.T @ basis).T, full_matrices=False)
-    left, values = (basis @ left)[:, :count], values[:count]
-    missing = count - len(values)
-    return np.pad(left, [(0, 0), (0, missing)]).astype(np.float32), np.pad(values, (0, missing)).astype(np.float32)
+        basis = _orthonormal(matrix.T @ (matrix @ basis))
+    basis = _orthonormal(matrix @ basis)
+    squares, turn = np.linalg.eigh(_inner_products(matrix.T @ basis))  # the smallest first
+    values, turn = np.sqrt(np.maximum(squares[::-1], 0.0))[:count], turn[:, ::-1][:, :count]
+    left, missing = basis @ turn.astype(np.float32), count - len(values)
+    return np.pad(left, [(0, 0), (0, missing)]), np.pad(values, (0, missing)).astype(np.float32)
+
+
+def _orthonormal(columns: np.ndarray) -> np.ndarray:
+    """An orthonormal basis of the columns, in their place. Where they depend on each other, it has columns of zeros."""
+    squares, turn = np.linalg.eigh(_inner_products(columns))
+    scale = np.where(squares > _DEPENDENT * squares[-1], squares, np.inf) ** -0.5
+    turn = (turn * scale).astype(np.float32)
+    for rows in _blocks(columns):
+        columns[rows] = columns[rows] @ turn
+    return columns
+
+
+def _inner_products(columns: np.ndarray) -> np.ndarray:
+    """float64 [columns, columns]."""
+    found = np.zeros([columns.shape[1]] * 2)
+    for rows in _blocks(columns):
+        part = columns[rows].astype(np.float64)
+        found += part.T @ part
+    return found
+
+
+def _blocks(array: np.ndarray) -> Iterator[slice]:
+    return (slice(start, start + _ROWS) for start in range(0, len(array), _ROWS))
 
 
 def _pass_on(tower: Tower | EnsembleTower, field: IdField) -> None:
