@@ -25,7 +25,7 @@ from tfrs_twotower.serving.model import LoadedModel
 from tfrs_twotower.serving.signature import Signature
 
 _ROWS = 32  # requests that are joined at most
-# Calls of one signature that run; what comes meanwhile is joined. As many calls as processors would join fewer requests.
+# Calls of one signature that run; what comes meanwhile is joined. As many as processors would join fewer requests.
 _AT_A_TIME = max((os.cpu_count() or 1) // 2, 1)
 _APART = {c.ALLOW_IDS, c.POPULARITY_BETA, *WHOLE}  # with one of them the whole batch is searched exactly
 
