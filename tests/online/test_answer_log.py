@@ -179,6 +179,24 @@ def test_what_nobody_waits_for_fails_at_the_next_call(opened):
         log.record([answer("c", context={"x": "x" * 2**26})])
 
 
+def test_what_succeeds_meanwhile_does_not_hide_it(opened):
+    log = opened(NOON, wait=False)
+    impression = Impression("s1", "a", NOON, [0], [])
+    log._file._writer.execute("PRAGMA max_page_count = 1")
+    log.record([answer("a", context={"x": "x" * 40_000})])
+    until(lambda: not log._waiting)
+    log._file._writer.execute("PRAGMA max_page_count = 100000")
+    log.saw([impression])  # it is waited for, and kept
+    with pytest.raises(StoreError, match="full"):
+        log.record([answer("b")])
+    log.record([answer("c")])  # it was told once
+    until(lambda: not log._waiting)
+    log._file._writer.execute("PRAGMA max_page_count = 1")
+    with pytest.raises(StoreError, match="full"):
+        log.saw([Impression(str(n), "a" * 4000, NOON, [0], []) for n in range(99)])
+    log.record([answer("d")])  # who waited has heard of it
+
+
 def test_a_folder_has_one_writer(opened):
     opened(NOON)
     with pytest.raises(StoreError, match="Name a folder for this one"):

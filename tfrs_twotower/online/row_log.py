@@ -105,12 +105,14 @@ class RowLog:
         """Keeps rows. Raises `StoreError` if the disk fails, or if too much waits for it."""
         rows = [kind.row(row) for row in values]
         put = _Rows(kind.put, rows, sum(len(v) for row in rows for v in row if isinstance(v, str)),
-                    concurrent.futures.Future())
+                    wait, concurrent.futures.Future())
+        failure = None
         with self._counting:
             if self._closed.is_set() or self._waiting + put.size > _WAITING:
                 raise StoreUnavailable(f"The log {self.folder} is closed, or too much waits for its disk.")
             self._waiting += put.size
-            failure, self._failure = self._failure, None
+            if not wait:
+                failure, self._failure = self._failure, None
             self._queue.put(put)
         if wait:
             put.done.result()
@@ -136,7 +138,8 @@ class RowLog:
             failure = error
         with self._counting:
             self._waiting -= sum(put.size for put in group)
-            self._failure = failure
+            if failure and not all(put.waited_for for put in group):
+                self._failure = failure  # until it is told
         for put in group:
             put.done.set_exception(failure) if failure else put.done.set_result(None)
 
@@ -154,4 +157,5 @@ class _Rows(NamedTuple):
     statement: str
     rows: list[tuple[Any, ...]]
     size: int  # characters of text
+    waited_for: bool
     done: "concurrent.futures.Future[None]"
