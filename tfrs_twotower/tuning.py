@@ -24,8 +24,10 @@ from tfrs_twotower.errors import ConfigError, TrainingError
 from tfrs_twotower.extras import require
 from tfrs_twotower.pipeline import runs
 from tfrs_twotower.pipeline.assembling import assemble, completed
+from tfrs_twotower.pipeline.assembly import Assembly
+from tfrs_twotower.pipeline.score_terms import ScoreTerms
 from tfrs_twotower.ranges import Count, Positive
-from tfrs_twotower.recipe import Recipe
+from tfrs_twotower.recipe import BESIDE, ModelConfig, Recipe
 from tfrs_twotower.training import fit
 from tfrs_twotower.tuning_space import Choice, Range, checked, default_space, parse_dimension, value_at
 
@@ -136,6 +138,7 @@ class _Search:
     ) -> None:
         self._optuna, self._recipe, self._space, self._done = optuna, recipe, space, done
         self._log, self._directory, self._deadline = log, directory, deadline
+        self._first: tuple[ModelConfig, ScoreTerms] | None = None  # the model of a trial, and the terms chosen for it
 
     def __call__(self, trial: "Trial") -> float:
         assignments = [text for dimension in self._space for text in dimension.suggest(trial)]
@@ -151,8 +154,21 @@ class _Search:
             tf.keras.backend.clear_session()
             gc.collect()
 
+    def _assembled(self, recipe: Recipe) -> Assembly:
+        """The trial's `Assembly`. The score's terms say nothing of the towers, so trials that ask for the same terms
+        choose them once."""
+        model, terms = self._first or (None, None)
+        if terms is None or any(getattr(model, name) != getattr(recipe.model, name) for name in BESIDE):
+            a = assemble(recipe, self._log)
+            self._first = recipe.model, a.terms
+            return a
+        chosen = {name: getattr(terms.settings, name) for name in BESIDE}
+        a = assemble(dataclasses.replace(recipe, model=dataclasses.replace(recipe.model, **chosen)), self._log)
+        a.terms.take_neighbours(terms)
+        return a
+
     def _train(self, trial: "Trial", recipe: Recipe) -> float:
-        a = assemble(recipe, self._log)
+        a = self._assembled(recipe)
         queries = a.validation_queries()
 
         def validate() -> dict[str, float]:

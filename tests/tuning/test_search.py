@@ -1,5 +1,6 @@
 """The search on planted data, with a tiny budget: its trials, its outcome, going on with it."""
 
+import dataclasses
 import json
 import time
 
@@ -12,8 +13,10 @@ from tfrs_twotower.cli.main import main
 from tfrs_twotower.configuration import override
 from tfrs_twotower.data import ingest, synthetic
 from tfrs_twotower.errors import ConfigError, TrainingError
+from tfrs_twotower.models import Neighbours
 from tfrs_twotower.pipeline.assembling import assemble
-from tfrs_twotower.tuning import Budget, Choice, Range, _Done, _study, _Watch, tune
+from tfrs_twotower.pipeline.score_terms import ScoreTerms
+from tfrs_twotower.tuning import Budget, Choice, Range, _Done, _Search, _study, _Watch, tune
 
 optuna = pytest.importorskip("optuna", reason="needs the extra tune")
 
@@ -62,6 +65,23 @@ def test_the_same_call_goes_on_up_to_the_trials_asked_for(study, log, tiny):
     more = tune(tiny, log, folder, SPACE, Budget(trials=3), verbose=0)
     pd.testing.assert_frame_equal(more.trials.iloc[:2], found.trials)
     assert len(more.trials) == 3
+
+
+def test_trials_choose_the_terms_of_the_score_once(log, tiny, tmp_path, monkeypatch):
+    """Unless they ask for other terms."""
+    asked, choose = [], ScoreTerms.choose
+    monkeypatch.setattr(
+        ScoreTerms, "choose", lambda terms, *rest: asked.append(terms.settings) or choose(terms, *rest)
+    )
+    model = dataclasses.replace(tiny.model, neighbours=Neighbours(penalties=(10.0, 1000.0), dim=(4, 8)))
+    recipe = dataclasses.replace(tiny, model=model)
+    search = _Search(optuna, recipe, SPACE, log, tmp_path, float("inf"), progress.unseen)
+    first = search._assembled(recipe)
+    again = search._assembled(override(recipe, [f"{RATE[0]}=0.02", "model.dim=4"]))
+    assert again.terms.settings == dataclasses.replace(first.terms.settings, dim=4)
+    assert again.terms.neighbours is first.terms.neighbours
+    search._assembled(override(recipe, ["model.popularity_weights=[0.5]"]))
+    assert [settings.neighbours.has_choices for settings in asked] == [True, False, True]
 
 
 def test_another_recipe_or_space_needs_another_folder(study, log, tiny):

@@ -94,6 +94,11 @@ class ScoreTerms:
         """Loads the vectors that `keep_neighbours` wrote, in this run or in another one with the same items."""
         self.neighbours = neighbours.kept(folder, self._item_keys)
 
+    def take_neighbours(self, other: "ScoreTerms") -> None:
+        """Takes those of terms with the same events and settings, if they were fitted."""
+        if "neighbours" in vars(other):
+            self.neighbours = other.neighbours
+
     def share_neighbours(self, folder: Path) -> None:
         """Loads those that a training on the same events with the same settings keeps in a folder, or keeps its own
         there."""
