@@ -28,7 +28,7 @@ from tfrs_twotower.pipeline.assembly import Assembly
 from tfrs_twotower.pipeline.score_terms import ScoreTerms
 from tfrs_twotower.ranges import Count, Positive
 from tfrs_twotower.recipe import BESIDE, ModelConfig, Recipe
-from tfrs_twotower.training import fit
+from tfrs_twotower.training import TrainingConfig, fit
 from tfrs_twotower.tuning_space import Choice, Range, checked, default_space, parse_dimension, value_at
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ class _Search:
     ) -> None:
         self._optuna, self._recipe, self._space, self._done = optuna, recipe, space, done
         self._log, self._directory, self._deadline = log, directory, deadline
-        self._first: tuple[ModelConfig, ScoreTerms] | None = None  # the model of a trial, and the terms chosen for it
+        self._first: tuple[Any, ScoreTerms] | None = None  # `_of_terms` of a trial, and the terms chosen for it
 
     def __call__(self, trial: "Trial") -> float:
         assignments = [text for dimension in self._space for text in dimension.suggest(trial)]
@@ -155,12 +155,13 @@ class _Search:
             gc.collect()
 
     def _assembled(self, recipe: Recipe) -> Assembly:
-        """The trial's `Assembly`. The score's terms say nothing of the towers, so trials that ask for the same terms
-        choose them once."""
-        model, terms = self._first or (None, None)
-        if terms is None or any(getattr(model, name) != getattr(recipe.model, name) for name in BESIDE):
+        """The trial's `Assembly`. The score's terms say nothing of the towers, so trials whose terms follow from the
+        same choose them once."""
+        asked = _of_terms(recipe)
+        before, terms = self._first or (None, None)
+        if terms is None or asked != before:
             a = assemble(recipe, self._log)
-            self._first = recipe.model, a.terms
+            self._first = asked, a.terms
             return a
         chosen = {name: getattr(terms.settings, name) for name in BESIDE}
         a = assemble(dataclasses.replace(recipe, model=dataclasses.replace(recipe.model, **chosen)), self._log)
@@ -180,6 +181,15 @@ class _Search:
             report = fit(a.model, a.batches, recipe.training, validate, scratch, verbose=0, callbacks=[watch])
         trial.set_user_attr("epochs", report.epochs)
         return report.best
+
+
+def _of_terms(recipe: Recipe) -> tuple[Recipe, list[tuple[str, ...]]]:
+    """What the score's terms follow from, besides the log: a recipe without what the towers and their steps alone read,
+    and the columns of a query, as repeats may count from the time of a request."""
+    model = ModelConfig(**{name: getattr(recipe.model, name) for name in BESIDE})
+    training = TrainingConfig(seed=recipe.training.seed, monitor=recipe.training.monitor)
+    columns = [feature.columns for feature in recipe.schema.query]
+    return dataclasses.replace(recipe, model=model, training=training, schema=None, race=None), columns
 
 
 class _Watch(tf.keras.callbacks.Callback):

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import time
 
+import numpy as np
 import pandas as pd
 import pytest
 import toy
@@ -14,7 +15,7 @@ from tfrs_twotower.configuration import override
 from tfrs_twotower.data import ingest, synthetic
 from tfrs_twotower.errors import ConfigError, TrainingError
 from tfrs_twotower.models import Neighbours
-from tfrs_twotower.pipeline.assembling import assemble
+from tfrs_twotower.pipeline.assembling import assemble, completed
 from tfrs_twotower.pipeline.score_terms import ScoreTerms
 from tfrs_twotower.tuning import Budget, Choice, Range, _Done, _Search, _study, _Watch, tune
 
@@ -74,7 +75,7 @@ def test_trials_choose_the_terms_of_the_score_once(log, tiny, tmp_path, monkeypa
         ScoreTerms, "choose", lambda terms, *rest: asked.append(terms.settings) or choose(terms, *rest)
     )
     model = dataclasses.replace(tiny.model, neighbours=Neighbours(penalties=(10.0, 1000.0), dim=(4, 8)))
-    recipe = dataclasses.replace(tiny, model=model)
+    recipe = completed(dataclasses.replace(tiny, model=model), log)
     search = _Search(optuna, recipe, SPACE, log, tmp_path, float("inf"), progress.unseen)
     first = search._assembled(recipe)
     again = search._assembled(override(recipe, [f"{RATE[0]}=0.02", "model.dim=4"]))
@@ -82,6 +83,23 @@ def test_trials_choose_the_terms_of_the_score_once(log, tiny, tmp_path, monkeypa
     assert again.terms.neighbours is first.terms.neighbours
     search._assembled(override(recipe, ["model.popularity_weights=[0.5]"]))
     assert [settings.neighbours.has_choices for settings in asked] == [True, False, True]
+
+
+@pytest.mark.parametrize("other", [
+    "split.validation=0.3", "training.seed=5", "training.monitor=recall@10", 'schema.query=[{"type": "Id", "column": '
+    '"user_id"}, {"type": "History", "length": 10}, {"type": "Time", "column": "timestamp"}]',
+])
+def test_trials_with_other_events_to_learn_from_choose_terms_of_their_own(log, tiny, tmp_path, other):
+    """Neighbours that were learned from another trial's training events may know this one's validation."""
+    model = dataclasses.replace(tiny.model, neighbours=Neighbours(dim=4))
+    recipe = completed(dataclasses.replace(tiny, model=model), log)
+    search = _Search(optuna, recipe, SPACE, log, tmp_path, float("inf"), progress.unseen)
+    first = search._assembled(recipe)
+    assert first.terms.neighbours.items.any()
+    trial = override(recipe, [other])
+    again, apart = search._assembled(trial), assemble(trial, log)
+    assert again.terms.neighbours is not first.terms.neighbours
+    np.testing.assert_allclose(again.terms.neighbours.items, apart.terms.neighbours.items, atol=1e-4)
 
 
 def test_another_recipe_or_space_needs_another_folder(study, log, tiny):
