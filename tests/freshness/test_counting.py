@@ -79,7 +79,7 @@ def test_an_update_of_one_user_counts_what_all_did_and_knows_the_kinds_of_all(ve
     training = dataclasses.replace(a.recipe.training, events=EventWeights((("view", 0.5), ("buy", 2.0))))
     recipe = dataclasses.replace(a.recipe, training=training, history_kinds=("buy",))
     states = {"query": a.model.query_tower.state(), "candidate": a.model.candidate_tower.state()}
-    part, _ = user_update._assembled(recipe, log, new, states, np.zeros(len(log), bool))
+    part, _ = user_update._assembled(recipe, log, new, states)
     assert len(part.log) == new.sum() < len(log)
     items, events = np.arange(len(log.items)), happenings(log)
     for feature in FEATURES:

@@ -117,6 +117,8 @@ def _newest_version(root: Path) -> int:
 
 
 def _check_user_table(recipe: Recipe) -> None:
+    if recipe.schema is None:  # of a run without weights, of which there is no version either
+        return
     features, sequence = recipe.schema.query, makes(recipe.model.query_encoder, SequenceEncoder)
     table = any(isinstance(f, Id) and f.column == c.USER_ID and not f.buckets for f in features)
     if not table or recipe.ensemble or sequence:
