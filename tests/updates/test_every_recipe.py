@@ -11,10 +11,12 @@ import pytest
 
 from tfrs_twotower import recipes
 from tfrs_twotower.data import Frames, Newest, Queries, Split, Temporal, ingest
-from tfrs_twotower.features import ItemStatistic, is_user_table, to_tensor
+from tfrs_twotower.errors import TrainingError
+from tfrs_twotower.features import ItemStatistic, is_user_table, to_tensor, weights_loaded_next
 from tfrs_twotower.pipeline.assembling import assemble
 from tfrs_twotower.pipeline.learned_fields import of_ids_in
 from tfrs_twotower.training import warm_start
+from tfrs_twotower.updates import user_update
 
 import tensorflow as tf  # isort: skip
 
@@ -113,3 +115,26 @@ def test_a_part_of_the_ids_has_the_vectors_of_the_whole(name, tmp_path):
     all_items = dict(zip(old.log.items["item_id"].take(old.catalogue).to_pylist(), old.item_vectors()))
     ids = part.items["item_id"].to_pylist()
     np.testing.assert_allclose(new.item_vectors(), [all_items[i] for i in ids], atol=1e-5)
+
+
+def test_all_vectors_of_new_users_start_from_that_of_unknown_ones(tmp_path):
+    """Also those that the update does not learn: the version that takes the rows in has no others."""
+    old, whole = assemble(small("dual_augmented"), log(OLD)), log(EVENTS)
+    old.model(next(iter(old.batches.dataset(0, 1))))
+    tf.train.Checkpoint(model=old.model).save(str(tmp_path / "best" / "ckpt"))
+    unknown = {f.name: f.table.numpy()[0] for f in filter(is_user_table, old.model.query_tower.fields)}
+    a, rows = user_update._assembled(old.recipe, whole, np.arange(EVENTS) >= OLD, states(old.model))
+    with weights_loaded_next():
+        a.model(next(iter(a.batches.dataset(0, 1))))
+    user_update._start_from(tmp_path, [], a, rows)
+    fields = list(filter(is_user_table, a.model.query_tower.fields))
+    assert len(fields) == 2
+    for field in fields:
+        new = field.table.numpy()[len(rows["query"][field.name]):]
+        assert len(new) and unknown[field.name].any()
+        np.testing.assert_array_equal(new, np.broadcast_to(unknown[field.name], new.shape))
+
+    (data,) = (tmp_path / "best").glob("*.data-*")
+    data.write_bytes(data.read_bytes()[:1000])
+    with pytest.raises(TrainingError, match="ckpt-1 cannot be read .*Train that run anew"):
+        user_update._start_from(tmp_path, [], a, rows)

@@ -1,5 +1,6 @@
 """Starting a model from the weights of an earlier one whose vocabularies have grown since."""
 
+import contextlib
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -40,15 +41,14 @@ def warm_start(
         all rows.
 
     Raises:
-      TrainingError: there is no checkpoint, or a weight of the model is not in it, or has another shape.
+      TrainingError: there is no checkpoint, it cannot be read, or a weight of the model is not in it, or has another
+        shape.
     """
     path = newest_checkpoint(Path(directory) / "best")
     if path is None:
         raise TrainingError(f"There is no checkpoint in {directory}/best. Name the folder of a finished training.")
-    try:
+    with _reading(path):
         reader = tf.train.load_checkpoint(path)
-    except UNREADABLE as error:
-        raise TrainingError(f"{path} cannot be read ({str(error).splitlines()[0]}). Train that run anew.") from error
     kinds = reader.get_variable_to_dtype_map()
     for key, variable in _variables("model", model):
         if _ANEW.match(key):
@@ -58,14 +58,23 @@ def warm_start(
                 continue
             raise TrainingError(f"{path} has no `{key}`. Start from a training of the same recipe.")
         some = next((own for table, own in rows if table is variable), None)
-        if some is not None:
-            value = tf.constant(rows_of(path, key + _VALUE, some))
-        else:
-            # Not by the reader's `get_tensor`: it copies a large table, and assigning the copy copies it again.
-            value, = tf.raw_ops.RestoreV2(
-                prefix=path, tensor_names=[key + _VALUE], shape_and_slices=[""], dtypes=[kinds[key + _VALUE]]
-            )
+        with _reading(path):
+            if some is not None:
+                value = tf.constant(rows_of(path, key + _VALUE, some))
+            else:
+                # Not by the reader's `get_tensor`: it copies a large table, and assigning the copy copies it again.
+                value, = tf.raw_ops.RestoreV2(
+                    prefix=path, tensor_names=[key + _VALUE], shape_and_slices=[""], dtypes=[kinds[key + _VALUE]]
+                )
         _assign(key, variable, value)
+
+
+@contextlib.contextmanager
+def _reading(path: str) -> Iterator[None]:
+    try:
+        yield
+    except (*UNREADABLE, OSError) as error:
+        raise TrainingError(f"{path} cannot be read ({str(error).splitlines()[0]}). Train that run anew.") from error
 
 
 def not_kept(model: tf.Module, path: str) -> list[str]:

@@ -163,9 +163,12 @@ def _start_from(
     warm_start(a.model, folder, [
         (f.table, rows[side][f.name]) for side, tower in towers.items() for f in tower.fields if f.name in rows[side]
     ])
+    for ids in filter(is_user_table, a.model.query_tower.fields):
+        table = ids.table.numpy()
+        table[len(rows["query"][ids.name]):] = table[0]
+        ids.table.assign(table)
     field: IdField = a.model.query_tower.user_table  # type: ignore[assignment]  # as was checked
     table, keys = field.table.numpy(), field.vocabulary.get_vocabulary(False)
-    table[len(rows["query"][field.name]):] = table[0]
     for delta in deltas:
         _, own, at = np.intersect1d(keys, delta.keys, True, return_indices=True)
         table[own + 1] = delta.rows[at]  # users without new events may be in no vocabulary
