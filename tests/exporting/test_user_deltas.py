@@ -27,6 +27,13 @@ def test_deltas_are_read_in_order_and_the_last_row_counts(tmp_path):
     assert user_deltas.read(tmp_path, 4, "s") == []
 
 
+def test_rows_that_lie_column_by_column_are_read_as_they_are(tmp_path):
+    rows = np.asfortranarray(np.arange(6, dtype=np.float32).reshape(3, 2))
+    user_deltas.publish(tmp_path, 1, UserDelta("s", 1, np.array([4, 5, 6]), rows))
+    (found,) = user_deltas.read(tmp_path, 1, "s")
+    assert found.keys.tolist() == [4, 5, 6] and found.rows.tolist() == [[0, 1], [2, 3], [4, 5]]
+
+
 def test_a_delta_cut_short_does_not_count(tmp_path):
     user_deltas.publish(tmp_path, 1, delta([1], 1.0))
     half = tmp_path / "deltas" / "1" / "000002.npz"

@@ -191,8 +191,8 @@ def _array(npz: bytes, name: str) -> np.ndarray:
     member = io.BytesIO(npz)  # shares the bytes
     member.seek(place + 4 + sum(struct.unpack("<HH", npz[place: place + 4])))  # the lengths of a name and of an extra
     np.lib.format.read_magic(member)
-    shape, _, kind = np.lib.format.read_array_header_1_0(member)
-    return np.frombuffer(npz, kind, math.prod(shape), member.tell()).reshape(shape)
+    shape, by_column, kind = np.lib.format.read_array_header_1_0(member)
+    return np.frombuffer(npz, kind, math.prod(shape), member.tell()).reshape(shape, order="F" if by_column else "C")
 
 
 def stamp(root: str | Path, version: int) -> tuple[tuple[str, int, int], ...]:

@@ -129,7 +129,8 @@ def factors(matrix: scipy.sparse.csr_matrix, count: int, seed: int = 0) -> tuple
     """(left singular vectors [n, count], singular values [count]), padded with zeros.
 
     By a random projection and power iterations (Halko et al. 2011). Nothing is decomposed that is larger than the
-    projection is wide: decompositions of the tall arrays take many times as long, and several copies of them.
+    projection is wide: decompositions of the tall arrays take many times as long, and several copies of them. Values
+    below a thousandth of the largest are lost in rounding, and may be zeros.
     """
     rng, width = np.random.default_rng(seed), min(count + _OVERSAMPLING, *matrix.shape)
     basis = np.empty((matrix.shape[1], width), np.float32)
