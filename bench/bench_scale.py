@@ -2,6 +2,7 @@
 
     python -m bench.bench_scale                         # 1, 5 and 20 million events
     python -m bench.bench_scale --events 100000000 --stages train --large
+    python -m bench.bench_scale --events 20000000 --stages train --candidate pooled --steps 1000
 
 The log is synthetic: eleven events a user, twenty an item, popularity by a power of 4. The recipe is the one of `plain`
 that pools a user's history, for one epoch: id tables of 64 numbers, uniform negatives, 2,000 validation queries, 20,000
@@ -10,12 +11,14 @@ that no file backs, sampled twenty times a second: a process needs it. `resident
 are mapped; the system takes these pages back when it needs them. `exponent` compares CPU seconds with the size before:
 1 is proportional. `--large` is what docs/scale.md advises for logs of this size: id tables of 32 numbers, batches of
 8,192, and row-wise Adagrad, which keeps one number a row beside the weights, where Adam keeps two a weight. `--steps`
-ends the epoch after so many steps, to measure all other stages sooner. Rows of other sizes and settings stay in the
-record. A fit and an evaluation also have rows for parts of them.
+ends the epoch after so many steps, to measure all other stages sooner. `--candidate` takes that candidate of `plain` in
+place of the recipe, with its tables of 128 numbers and its start vectors of items. Rows of other sizes and settings
+stay in the record. A fit and an evaluation also have rows for parts of them.
 """
 
 import argparse
 import contextlib
+import dataclasses
 import math
 import subprocess
 import sys
@@ -30,10 +33,12 @@ import pyarrow.parquet as pq
 
 from bench import common
 from tfrs_twotower import columns as c
-from tfrs_twotower.data import DuckDB, Files, Prepared, Temporal, prepare
+from tfrs_twotower import recipes
+from tfrs_twotower.data import DuckDB, Files, Prepared, Temporal, ingest, prepare
 from tfrs_twotower.evaluation import EvaluationConfig
 from tfrs_twotower.features import History, Id, Schema
 from tfrs_twotower.losses import SampledSoftmax
+from tfrs_twotower.pipeline import racing
 from tfrs_twotower.recipe import ModelConfig, Recipe
 from tfrs_twotower.recommender import Recommender
 from tfrs_twotower.sampling import NoLogQ, Uniform
@@ -45,6 +50,14 @@ import tensorflow as tf  # isort: skip
 
 NAME, SIZES = "scale", (1_000_000, 5_000_000, 20_000_000)
 _CHUNK, _NEW, _DIM = 5_000_000, 1_000, 64
+
+
+def candidate_of(folder, name):
+    """A candidate of `plain`, for one epoch, on a prepared dataset."""
+    recipe = recipes.load("plain").on(Prepared(str(folder)))
+    log, _ = ingest(recipe.source)
+    recipe = racing.candidates(recipe, log, recipe.split.split(log, seed=0))[name]
+    return dataclasses.replace(recipe, training=dataclasses.replace(recipe.training, epochs=1))
 
 
 def recipe_of(folder, large):
@@ -149,13 +162,15 @@ class FitParts(tf.keras.callbacks.Callback):
         self._meter.part("fit: validation, checkpoint")
 
 
-def measured(folder, events, stages, large, steps):
+def measured(folder, events, stages, large, steps, candidate):
     """The rows of one size."""
     meter = Meter()
     files = write(folder / "log", events)
     with meter.stage("prepare"):
         prepare(files, folder / "dataset", DuckDB())
-    trained = Recommender(recipe_of(folder / "dataset", large), directory=folder / "run")
+    dataset = folder / "dataset"
+    recipe = candidate_of(dataset, candidate) if candidate else recipe_of(dataset, large)
+    trained = Recommender(recipe, directory=folder / "run")
     with meter.stage("fit, one epoch"):
         trained.fit(verbose=2, callbacks=[FitParts(meter, steps)])
     if stages == "all":
@@ -170,9 +185,14 @@ def measured(folder, events, stages, large, steps):
         day = write(folder / "day", _NEW, start=1_700_000_000 + 86_400 * 100, days=1, seed=1, known=events)
         with meter.stage(f"update_users, {_NEW:,} events"):
             update_users(folder / "run", day)
-    log, settings = trained.served.log, ("large" if large else "as plain") + (f", {steps:,} steps" if steps else "")
+    log, settings = trained.served.log, _said(large, steps, candidate)
     size = {"events": events, "settings": settings, "users": len(log.users), "items": len(log.items)}
     return [{**size, "stage": stage, **row} for stage, row in meter.rows.items()]
+
+
+def _said(large, steps, candidate):
+    settings = f"candidate {candidate}" if candidate else "large" if large else "as plain"
+    return settings + (f", {steps:,} steps" if steps else "")
 
 
 def exponents(rows):
@@ -187,7 +207,8 @@ def exponents(rows):
 
 
 def _settings(args):
-    return [*(["--large"] if args.large else []), *(["--steps", str(args.steps)] if args.steps else [])]
+    return [*(["--large"] if args.large else []), *(["--steps", str(args.steps)] if args.steps else []),
+            *(["--candidate", args.candidate] if args.candidate else [])]
 
 
 def main():
@@ -198,6 +219,7 @@ def main():
     parser.add_argument("--steps", type=int, help="of the epoch, at most")
     parser.add_argument("--folder", help="for the files; default: a temporary one")
     parser.add_argument("--large", action="store_true", help="settings for large logs")
+    parser.add_argument("--candidate", choices=("sequence", "pooled"), help="of `plain`, in place of the recipe")
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if not args.one:
@@ -208,7 +230,7 @@ def main():
         return
     (events,) = args.events
     with tempfile.TemporaryDirectory(dir=args.folder) as folder:
-        rows = measured(Path(folder), events, args.stages, args.large, args.steps)
+        rows = measured(Path(folder), events, args.stages, args.large, args.steps, args.candidate)
     key = events, rows[0]["settings"]
     kept = [row for row in common.recorded(NAME) if (row["events"], row["settings"]) != key]
     figures = sorted([*kept, *rows], key=lambda row: row["events"])
