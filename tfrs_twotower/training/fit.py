@@ -251,8 +251,10 @@ def restore_best(model: TwoTowerModel, directory: str | Path) -> None:
     path = newest_checkpoint(Path(directory) / "best")
     if path is None:
         raise TrainingError(f"There is no checkpoint in {directory}. Run `twotower train` first.")
+    children = tf.train.TrackableView(model).children(model)
+    weights = {name: child for name, child in children.items() if name != "optimizer"}  # slots are twice as large
     try:
-        tf.train.Checkpoint(model=model).restore(path).expect_partial()
+        tf.train.Checkpoint(model=tf.train.Checkpoint(**weights)).restore(path).expect_partial()
     except UNREADABLE as error:
         raise TrainingError(f"{path} cannot be read ({str(error).splitlines()[0]}). Train the run anew.") from error
     if missing := not_kept(model, path):
