@@ -13,10 +13,10 @@ def positions(n: int) -> np.ndarray:
     return np.arange(n, dtype=np.int32 if n < 2**31 else np.int64)
 
 
-def parts(values: np.ndarray) -> Iterator[np.ndarray]:
-    """Views of an array, one block after the other."""
-    for start in range(0, len(values), _BLOCK):
-        yield values[start: start + _BLOCK]
+def parts(values: np.ndarray, size: int = _BLOCK) -> Iterator[np.ndarray]:
+    """Views of an array, `size` rows each, one block after the other."""
+    for start in range(0, len(values), size):
+        yield values[start: start + size]
 
 
 def counts(values: np.ndarray, size: int) -> np.ndarray:

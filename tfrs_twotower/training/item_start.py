@@ -1,6 +1,5 @@
 """Start vectors of items, from the items near them in the users' histories, in place of random ones."""
 
-from collections.abc import Iterator
 from typing import Annotated
 
 import numpy as np
@@ -8,6 +7,7 @@ import scipy.sparse
 
 from tfrs_twotower import columns as c
 from tfrs_twotower.configuration import config
+from tfrs_twotower.data import blocks
 from tfrs_twotower.data.grouping import grouped
 from tfrs_twotower.errors import ConfigError, invalid
 from tfrs_twotower.features import IdField, PastField, derive_seed
@@ -134,8 +134,8 @@ def factors(matrix: scipy.sparse.csr_matrix, count: int, seed: int = 0) -> tuple
     """
     rng, width = np.random.default_rng(seed), min(count + _OVERSAMPLING, *matrix.shape)
     basis = np.empty((matrix.shape[1], width), np.float32)
-    for rows in _blocks(basis):
-        basis[rows] = rng.normal(size=basis[rows].shape)
+    for part in blocks.parts(basis, _ROWS):
+        part[:] = rng.normal(size=part.shape)
     for _ in range(_ITERATIONS):
         basis = _orthonormal(matrix.T @ (matrix @ basis))
     basis = _orthonormal(matrix @ basis)
@@ -150,22 +150,18 @@ def _orthonormal(columns: np.ndarray) -> np.ndarray:
     squares, turn = np.linalg.eigh(_inner_products(columns))
     scale = np.where(squares > _DEPENDENT * squares[-1], squares, np.inf) ** -0.5
     turn = (turn * scale).astype(np.float32)
-    for rows in _blocks(columns):
-        columns[rows] = columns[rows] @ turn
+    for part in blocks.parts(columns, _ROWS):
+        part[:] = part @ turn
     return columns
 
 
 def _inner_products(columns: np.ndarray) -> np.ndarray:
     """float64 [columns, columns]."""
     found = np.zeros([columns.shape[1]] * 2)
-    for rows in _blocks(columns):
-        part = columns[rows].astype(np.float64)
-        found += part.T @ part
+    for part in blocks.parts(columns, _ROWS):
+        exact = part.astype(np.float64)
+        found += exact.T @ exact
     return found
-
-
-def _blocks(array: np.ndarray) -> Iterator[slice]:
-    return (slice(start, start + _ROWS) for start in range(0, len(array), _ROWS))
 
 
 def _pass_on(tower: Tower | EnsembleTower, field: IdField) -> None:
