@@ -34,4 +34,5 @@ def test_positions():
 
 def test_parts():
     assert [part.tolist() for part in blocks.parts(np.arange(7))] == [[0, 1, 2], [3, 4, 5], [6]]
+    assert [part.tolist() for part in blocks.parts(np.arange(7), 5)] == [[0, 1, 2, 3, 4], [5, 6]]
     assert list(blocks.parts(np.arange(0))) == []

@@ -13,8 +13,9 @@ def positions(n: int) -> np.ndarray:
     return np.arange(n, dtype=np.int32 if n < 2**31 else np.int64)
 
 
-def parts(values: np.ndarray, size: int = _BLOCK) -> Iterator[np.ndarray]:
+def parts(values: np.ndarray, size: int | None = None) -> Iterator[np.ndarray]:
     """Views of an array, `size` rows each, one block after the other."""
+    size = size or _BLOCK
     for start in range(0, len(values), size):
         yield values[start: start + size]
 
