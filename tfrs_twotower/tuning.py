@@ -232,7 +232,7 @@ class _Done:
     def trial(self, study: "Study", trial: "FrozenTrial") -> None:
         """A trial has ended."""
         self._ended += 1
-        self._best = f", best so far {_best(study):.4f}"
+        self._best = f", best so far {_best(study)}"
         self.part(0.0)
 
 
@@ -283,14 +283,14 @@ def _print_line(study: "Study", trial: "FrozenTrial") -> None:
     epochs = trial.user_attrs.get("epochs", 0)
     seconds = trial.duration.total_seconds()
     settings = " ".join(trial.user_attrs.get("assignments", ()))
-    best = _best(study)
-    print(f"trial {trial.number}: {value}, {epochs} epochs, {seconds:.0f} s; best so far {best:.4f}; {settings}",
+    print(f"trial {trial.number}: {value}, {epochs} epochs, {seconds:.0f} s; best so far {_best(study)}; {settings}",
           flush=True)
 
 
-def _best(study: "Study") -> float:
-    """The largest value of a complete trial; NaN if there is none."""
-    return max((t.value for t in study.trials if t.state.name == "COMPLETE" and t.value is not None), default=math.nan)
+def _best(study: "Study") -> str:
+    """The largest value of a complete trial."""
+    values = [t.value for t in study.trials if t.state.name == "COMPLETE" and t.value is not None]
+    return f"{max(values):.4f}" if values else "none"
 
 
 def _table(study: "Study") -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import time
 
 import numpy as np
@@ -183,3 +184,12 @@ def test_a_bar_has_the_share_of_the_trials_or_of_the_time(monkeypatch):
     done.part(1.0)
     first, second = "trial 1 of 4, at most 2 minutes", "trial 2 of 4, at most 2 minutes, best so far 0.2500"
     assert told == [(0, first), (0.2, first), (0.05, second), (0.65, second), (0.1, second)]
+
+
+def test_a_bar_says_that_no_trial_has_a_value(monkeypatch):
+    told = []
+    done = _Done(lambda share, said: told.append(said), trials=4, seconds=math.inf)
+    study = optuna.create_study(direction="maximize")
+    study.tell(study.ask(), state=optuna.trial.TrialState.PRUNED)
+    done.trial(study, study.trials[-1])
+    assert told[-1] == "trial 2 of 4, best so far none"
