@@ -254,6 +254,11 @@ def test_the_head_of_an_answer_goes_with_its_body():
     one.write(b"next head")
     one.close()  # its body failed
     assert written[3:] == [b"next head", "closed"]
+    protocol.cycle = types.SimpleNamespace(response_started=True, response_complete=False)
+    one.write(b"last head")
+    one.flush()  # it has no body
+    one.flush()
+    assert written[5:] == [b"last head"]
 
 
 def test_headers_without_an_end_are_refused(root):
@@ -280,13 +285,64 @@ def test_headers_without_an_end_are_refused(root):
         assert httpx.post(f"http://127.0.0.1:{server.rest_port}{PREDICT}", content=body).status_code == 200
 
 
+def receive(connection):
+    """The status and the body of one answer."""
+    received = b""
+    while b"\r\n\r\n" not in received:
+        received += connection.recv(4096)
+    head, _, body = received.partition(b"\r\n\r\n")
+    size = int(head.lower().partition(b"content-length: ")[2].partition(b"\r")[0])
+    while len(body) < size:
+        body += connection.recv(4096)
+    assert len(body) == size
+    return int(head.split()[1]), body
+
+
 def test_a_request_that_offers_http_2_is_answered_by_http_1(root):
     """Java's client offers it with every first request, and sends the body all the same."""
     body = json.dumps(USER).encode()
     upgrade = b"%d\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: \r\n" % len(body)
+    request = HEADERS.replace(b"100\r\n", upgrade) + body
     with Server(root, name="toy", rest_port=0, grpc_port=0, poll_seconds=60) as server, connect(server) as connection:
-        connection.sendall(HEADERS.replace(b"100\r\n", upgrade) + body)
-        assert connection.recv(4096).startswith(b"HTTP/1.1 200 ")
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.sendall(request)
+        status, first = receive(connection)
+        assert status == 200
+        for cut in range(1, len(request), 7):  # wherever a packet ends
+            connection.sendall(request[:cut])
+            time.sleep(0.002)
+            connection.sendall(request[cut:].replace(b"Upgrade", b"UPGRADE"))
+            assert receive(connection) == (200, first)
+
+
+def test_what_is_no_request_is_refused_at_once(root):
+    with Server(root, name="toy", rest_port=0, grpc_port=0, poll_seconds=60) as server:
+        for sent in (b"\x16\x03\x01\x02\x00\x01", b"\r\n\r\n{}", b"GET\n\n", b"GET / HTTP/9\r\n\r\n"):
+            with connect(server) as connection:  # the first bytes of TLS, for one
+                connection.settimeout(5)
+                connection.sendall(sent)
+                assert read_all(connection).startswith(b"HTTP/1.1 400 ")
+
+
+def test_the_answer_to_head_comes_and_the_connection_stays(root):
+    with Server(root, name="toy", rest_port=0, grpc_port=0, poll_seconds=60) as server, connect(server) as connection:
+        connection.settimeout(5)
+        for _ in range(2):
+            connection.sendall(b"HEAD /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+            head = connection.recv(4096)
+            assert head.startswith(b"HTTP/1.1 200 ") and head.endswith(b"\r\n\r\n")
+
+
+def test_headers_behind_a_request_that_is_not_answered_yet_have_the_same_limit(root):
+    with Server(root, name="toy", rest_port=0, grpc_port=0, poll_seconds=60) as server, connect(server) as connection:
+        get = b"GET /healthz HTTP/1.1\r\nHost: x\r\n"
+        connection.sendall(get + b"\r\n" + get)  # the second one's end does not come
+        try:
+            for _ in range(100):
+                connection.sendall(b"X-Filler: " + b"x" * 1000 + b"\r\n")
+        except OSError:  # closed
+            pass
+        wait_for(lambda: value(server.metrics, 'twotower_refusals_total{reason="headers"}') == 1, "the refusal")
 
 
 def test_bodies_that_do_not_end_take_a_bounded_part_of_the_memory(root):

@@ -5,6 +5,7 @@ import collections
 import errno
 import functools
 import logging
+import re
 import resource
 import time
 from collections.abc import Callable, Iterable
@@ -16,10 +17,12 @@ from tfrs_twotower.ranges import Count, Positive
 from tfrs_twotower.serving.metrics import Metrics
 
 uvicorn = extras.require("uvicorn")
-uvicorn_http = extras.require("uvicorn.protocols.http.h11_impl")
+uvicorn_http = extras.require("uvicorn.protocols.http.httptools_impl")
 
 _OTHER_FILES = 200  # descriptors besides connections: libraries, stores, a version that loads
 _HEADER_BYTES = 64 * 1024  # the most that a request's first line and headers may take
+_END = re.compile(rb"\n\r?\n")  # of a request's headers
+_UPGRADE = re.compile(rb"\nupgrade[ \t]*:", re.IGNORECASE)
 _QUIET_SECONDS = 10.0  # between two log lines about a lack of descriptors
 _log = logging.getLogger(__name__)
 
@@ -145,9 +148,14 @@ class _OneWrite:
         head, self._head = self._head, b""
         self._transport.write(head + data)
 
+    def flush(self) -> None:
+        """Sends a head that waits for its body."""
+        if self._head:
+            head, self._head = self._head, b""
+            self._transport.write(head)
+
     def close(self) -> None:
-        head, self._head = self._head, b""
-        self._transport.write(head)
+        self.flush()
         self._transport.close()
 
     def __getattr__(self, name: str) -> Any:
@@ -180,8 +188,12 @@ class LongestIdle:
         return None
 
 
-class Protocol(uvicorn_http.H11Protocol):  # type: ignore[name-defined]
+class Protocol(uvicorn_http.HttpToolsProtocol):  # type: ignore[name-defined]
     """uvicorn's protocol with the limits that uvicorn lacks.
+
+    It gives the parser the headers of a request as one piece, without an offer to upgrade to another protocol. A server
+    may ignore the offer, and does. httptools takes such a request's body for the other protocol. Java's client offers
+    HTTP/2 with each first request, and sends its body.
 
     Args:
       limits: a `Connections`.
@@ -194,6 +206,8 @@ class Protocol(uvicorn_http.H11Protocol):  # type: ignore[name-defined]
         super().__init__(**settings)
         self._limits, self._metrics, self._idle = limits, metrics, idle
         self._heard = False  # True after the first byte
+        self._between, self._in_headers = True, False  # where the parser is: between two requests, or in headers
+        self._head = b""  # headers that have begun, for the parser
         self._unread = self._header_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:
@@ -207,16 +221,39 @@ class Protocol(uvicorn_http.H11Protocol):  # type: ignore[name-defined]
         self.active, self._heard = self.loop.time(), True
         if self._owed_since is None and self._is_idle():
             self._owed_since = self.active
-        self._header_bytes = self._header_bytes + len(data) if self._reads_headers() else 0
-        super().data_received(data)
+        size = len(data)
+        if self._between:
+            data, self._head = self._head + data, b""
+            end = _END.search(data)
+            if end:
+                data = _UPGRADE.sub(b"\nx-upgrade:", data[:end.end()]) + data[end.end():]
+            elif data[:1].isalpha():  # else no request begins so, and the parser says it at once
+                data, self._head = b"", data
+        if data:
+            super().data_received(data)
         if not self._is_idle():
             self._owed_since = None
-        if not self._reads_headers():
-            self._header_bytes = 0
-        elif self._header_bytes > _HEADER_BYTES:
+        self._header_bytes = self._header_bytes + size if self._head or self._in_headers else 0
+        if self._header_bytes > _HEADER_BYTES:
             self._metrics.refused("headers")
             self.transport.write(_TOO_LONG)
             self.transport.close()
+
+    def on_message_begin(self) -> None:
+        self._between, self._in_headers = False, True
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        self._in_headers = False
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._between = True
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        self.transport.flush()  # the answer to HEAD has no body
+        super().on_response_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._timer.cancel()
@@ -234,9 +271,6 @@ class Protocol(uvicorn_http.H11Protocol):  # type: ignore[name-defined]
         more."""
         below = getattr(getattr(self.transport, "_ssl_protocol", None), "_transport", None)
         return self.transport.get_write_buffer_size() + (below.get_write_buffer_size() if below else 0)
-
-    def _reads_headers(self) -> bool:
-        return self.cycle is None or self.cycle.response_complete and not self.cycle.more_body  # else a body
 
     def _check(self) -> None:
         """Aborts a connection whose headers are late, or whose client has read nothing since the last call. It runs

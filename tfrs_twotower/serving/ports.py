@@ -108,7 +108,6 @@ class Ports:
             Guard(app, self.keys, self._metrics, open_paths),
             loop="asyncio",  # `HttpServer` counts its handshakes; uvloop, if it is installed, has no such place
             http=functools.partial(Protocol, self._connections, self._metrics, LongestIdle()),
-            h11_max_incomplete_event_size=2**20,  # `Protocol` refuses sooner; httptools has no such limit
             ws="none",
             ssl_certfile=self._access.tls_cert,
             ssl_keyfile=self._access.tls_key,
