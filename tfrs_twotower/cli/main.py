@@ -87,6 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = [*(sys.argv[1:] if argv is None else argv)]
     given[:1] = [_RENAMED.get(verb, verb) for verb in given[:1]]
     args = _parsed(given)
+    args.given = given
     quiet()
     try:
         for name in getattr(args, "modules", ()):

@@ -51,6 +51,9 @@ RESOURCE_EXHAUSTED). One that waits longer than --deadline gets 504 (DEADLINE_EX
 own with the same limits. A request of many rows runs in blocks, and others run in between. It ends when its client
 goes away. After SIGTERM, /readyz and new requests get 503 (UNAVAILABLE); earlier ones are answered.
 
+One process uses little more than one processor. With --processes N, so many answer on the same ports, each with the
+model, with limits of its own and with a folder in that of --log-requests. One that dies is started again.
+
 With --log-requests FOLDER, each answer that consists of items gets an id and is kept with the query's features, so that
 `twotower collect` finds what was shown and not chosen. An answer waits until the disk has it. Events name their answer:
 `"answer": "…"`. What the user saw of it may be told: places from 0 on, and what a later stage left out:
@@ -89,14 +92,16 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     return parser
 
 
-def run(args: argparse.Namespace) -> None:
-    """Serves until it is stopped; logs the versions that it loads."""
+def run(args: argparse.Namespace) -> int:
+    """Serves until it is stopped; logs the versions that it loads. Returns 1 if requests were cut off."""
+    if args.processes > 1 and args.process is None:
+        return _run_processes(args)
     from tfrs_twotower.coldstart import InterestHistory
     from tfrs_twotower.experiments import read_arms
     from tfrs_twotower.exporting import Key
     from tfrs_twotower.freshness import Refresher, open_items
     from tfrs_twotower.online import open_cache
-    from tfrs_twotower.serving import Access, Connections, Load, logs, serve
+    from tfrs_twotower.serving import Access, Connections, Load, logs, serve, take_part
 
     if (Path(args.root) / "config.json").is_file():
         rule, way_out = "be the folder of a run's versions, not the run's", f"Serve {Path(args.root) / 'export'}."
@@ -107,6 +112,8 @@ def run(args: argparse.Namespace) -> None:
     if args.all_logs:
         _check_all_logs(args)
     logs.set_up(args.log, args.log_level)
+    if args.processes > 1:
+        take_part(args.processes)
     access = Access(args.api_key_file, args.tls_cert, args.tls_key, args.insecure)
     key = Key.read(args.verify_key) if args.verify_key else None
     stores = options.open_store(args, late=True) if args.store else None
@@ -142,7 +149,7 @@ def run(args: argparse.Namespace) -> None:
             access=access, connections=Connections(args.connections), fresh=fresh,
             channels=channels, newcomers=newcomers, index=args.index, shard=args.shard, verify_key=key,
             answer_log=answers, arms=arms, item_stream=stream, keep=args.keep, page=args.page,
-            page_images=args.page_images,
+            page_images=args.page_images, processes=args.processes,
         )
     finally:
         opened: Any  # of classes that share only `close`
@@ -151,6 +158,28 @@ def run(args: argparse.Namespace) -> None:
     if left:  # Python would wait for their threads without a limit
         sys.stdout.flush()
         os._exit(1)
+    return 0
+
+
+def _run_processes(args: argparse.Namespace) -> int:
+    """Starts the processes, with the arguments of this one."""
+    own = {"--items-log": args.items_log, "--archive": args.archive}
+    if used := [option for option, value in own.items() if value]:
+        way_out = "Leave one of them out, or start servers on ports of their own, each with its folder."
+        rule = f"be 1 with {used[0]}, which one process has"
+        raise ConfigError(invalid("--processes", rule, args.processes, way_out))
+    from tfrs_twotower.serving import logs, serve_in_processes
+
+    logs.set_up(args.log, args.log_level)
+
+    def command(number: int, rest_port: int, grpc_port: int) -> list[str]:
+        given = [sys.executable, "-m", "tfrs_twotower", *args.given, "--process", str(number),
+                 "--rest-port", str(rest_port), "--grpc-port", str(grpc_port)]
+        if args.log_requests and not args.log_requests.startswith(_KAFKA):
+            given += ["--log-requests", os.path.join(args.log_requests, str(number))]
+        return given
+
+    return serve_in_processes(command, args.processes, args.host, args.rest_port, args.grpc_port)
 
 
 def _check_all_logs(args: argparse.Namespace) -> None:

@@ -94,6 +94,10 @@ def _page(group: argparse._ArgumentGroup) -> None:
 
 
 def _load(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--processes", type=options.positive, default=1, metavar="N",
+                       help="processes that answer on the two ports; each holds the model, and the limits here are "
+                       "those of each (default: %(default)s)")
+    group.add_argument("--process", type=int, help=argparse.SUPPRESS)  # the number of such a process
     group.add_argument("--concurrency", type=options.positive, default=max(8, 2 * (os.cpu_count() or 0)),
                        metavar="N", help="requests that run at a time (default: twice the processors, at least 8)")
     group.add_argument("--queue", type=int, default=128, metavar="N", help="requests that wait (default: %(default)s)")

@@ -23,6 +23,7 @@ from tfrs_twotower.serving.limits import Limits
 from tfrs_twotower.serving.load_export import load_export
 from tfrs_twotower.serving.predictor import Predictor
 from tfrs_twotower.serving.process import serve
+from tfrs_twotower.serving.processes import serve_in_processes, take_part
 from tfrs_twotower.serving.repository import Repository
 from tfrs_twotower.serving.server import Server
 from tfrs_twotower.serving.shards import ShardsKind
@@ -51,4 +52,6 @@ __all__ = [
     "VersionStatus",
     "load_export",
     "serve",
+    "serve_in_processes",
+    "take_part",
 ]

@@ -21,7 +21,11 @@ from tfrs_twotower.serving.errors import LATE, Cancelled, DeadlineExceeded, Over
 from tfrs_twotower.serving.metrics import Metrics
 
 _SLOW = "This request was not answered within {} s. Send fewer rows at a time. Send it again in a while."
-_LARGE = max((os.cpu_count() or 0) // 2, 1)  # large requests that run at a time
+
+
+def half_of_processors(processes: int) -> int:
+    """At least 1. `processes` that answer on the same ports share the processors."""
+    return max((os.cpu_count() or 0) // (2 * processes), 1)
 
 
 @config
@@ -50,10 +54,11 @@ class Admission:
       load: a `Load`.
       name: the queue's name in the metrics.
       metrics: a `Metrics`.
+      most_large: large requests that run at a time.
     """
 
-    def __init__(self, load: Load, name: str, metrics: Metrics) -> None:
-        self.load, self.name, self._metrics = load, name, metrics
+    def __init__(self, load: Load, name: str, metrics: Metrics, most_large: int = half_of_processors(1)) -> None:
+        self.load, self.name, self._metrics, self._most_large = load, name, metrics, most_large
         self._changed = threading.Condition()  # guards the attributes below; notified when nothing runs
         self._running = self._large = 0  # requests that run, and how many of them are large
         self._apart = 0  # requests with a line of their own
@@ -157,7 +162,8 @@ class Admission:
     def _pause(self, place: "Place") -> None:
         """Puts a running request behind all that wait. Raises `Overloaded`."""
         with self._changed:
-            most = min(max(self.load.queue // 2, _LARGE), 8 * _LARGE)  # each keeps its inputs and its answers so far
+            # Each keeps its inputs and its answers so far.
+            most = min(max(self.load.queue // 2, self._most_large), 8 * self._most_large)
             if not place.large and len(self._paused) + self._large >= most:
                 self._metrics.refused("queue_full")
                 raise Overloaded(f"{most} large requests run already. Send this one again in a while, or fewer rows.")
@@ -180,7 +186,8 @@ class Admission:
 
     def _fill(self) -> None:
         """Starts waiting requests, as many as may run. The caller holds `_changed`."""
-        while self._running < self.load.concurrency and (self._waiting or self._paused and self._large < _LARGE):
+        most = self.load.concurrency
+        while self._running < most and (self._waiting or self._paused and self._large < self._most_large):
             place = (self._waiting or self._paused).popleft()
             self._running += 1
             self._large += place.large

@@ -6,7 +6,6 @@ import abc
 import asyncio
 import contextlib
 import contextvars
-import os
 import threading
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import Executor
@@ -25,8 +24,6 @@ from tfrs_twotower.serving.model import LoadedModel
 from tfrs_twotower.serving.signature import Signature
 
 _ROWS = 32  # requests that are joined at most
-# Calls of one signature that run; what comes meanwhile is joined. As many as processors would join fewer requests.
-_AT_A_TIME = max((os.cpu_count() or 1) // 2, 1)
 _APART = {c.ALLOW_IDS, c.POPULARITY_BETA, *WHOLE}  # with one of them the whole batch is searched exactly
 
 Arrays: TypeAlias = Mapping[str, np.ndarray]
@@ -47,9 +44,13 @@ class JoinedCalls:
 
     Scores may differ in the last digits from those of a request alone, as the sums of a batch are rounded in another
     order.
+
+    Args:
+      at_a_time: calls of one signature that run; what comes meanwhile is joined. As many as processors would join
+        fewer requests.
     """
 
-    def __init__(self, at_a_time: int = _AT_A_TIME) -> None:
+    def __init__(self, at_a_time: int) -> None:
         self._most, self._lock = at_a_time, threading.Lock()  # the lock guards what follows, by signature
         self._running: dict[int, int] = {}
         self._waiting: dict[int, dict[Hashable, list[_Waiting]]] = {}  # lists of those that can be joined

@@ -3,6 +3,7 @@
 import contextlib
 import contextvars
 import functools
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +15,7 @@ from tfrs_twotower.serving.version_status import State, VersionStatus
 
 prometheus = extras.require("prometheus_client")
 
+FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # prometheus_client's own name
 _SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
 REFUSALS = (
     "queue_full", "deadline", "stopping", "connections", "slow", "unauthenticated", "cross_site", "headers", "bodies",
@@ -68,7 +70,11 @@ def current() -> Call:
 
 
 class Metrics:
-    """Counters of one server. `method` is for example "rest:predict" or "grpc:Predict"."""
+    """Counters of one server. `method` is for example "rest:predict" or "grpc:Predict".
+
+    Processes that answer on the same ports keep them in files (PROMETHEUS_MULTIPROC_DIR): a scrape of one gets the
+    figures of all.
+    """
 
     def __init__(self) -> None:
         self._newest, self._inside = 0, threading.local()  # per thread: seconds of the inner parts
@@ -80,8 +86,12 @@ class Metrics:
             "twotower_request_seconds", "Time from the whole body to the answer, the wait in the queue too",
             ["method", "signature"],
         )
-        self._in_flight = gauge("twotower_requests_in_flight", "Requests being answered")
-        self._version = gauge("twotower_model_version", "Newest version that serves; 0 before the first")
+        self._in_flight = gauge(
+            "twotower_requests_in_flight", "Requests being answered", multiprocess_mode="livesum"
+        )
+        self._version = gauge(
+            "twotower_model_version", "Newest version that serves; 0 before the first", multiprocess_mode="livemin"
+        )
         self._loads = counter("twotower_model_loads", "Versions loaded or refused", ["result"])
         for result in ("available", "refused"):
             self._loads.labels(result)
@@ -108,10 +118,13 @@ class Metrics:
         )
         self._failures = counter("twotower_store_failures", "Times that a store or the cache failed", ["what"])
         self._degraded = gauge(
-            "twotower_degraded", "1 while a part fails: store, profiles, cache, items, answers, or a channel", ["part"]
+            "twotower_degraded", "1 while a part fails: store, profiles, cache, items, answers, or a channel", ["part"],
+            multiprocess_mode="livemax",
         )
         self._waits = histogram("twotower_queue_seconds", "Time that a request waited for its turn", ["queue"])
-        self._queue = gauge("twotower_queue_length", "Requests that wait for their turn", ["queue"])
+        self._queue = gauge(
+            "twotower_queue_length", "Requests that wait for their turn", ["queue"], multiprocess_mode="livesum"
+        )
         self._refusals = counter(
             "twotower_refusals", "Requests refused by limits, a missing key or a stop", ["reason"]
         )
@@ -225,4 +238,8 @@ class Metrics:
 
     def text(self) -> tuple[bytes, str]:
         """The body and the content type of a scrape."""
-        return prometheus.generate_latest(self._registry), prometheus.CONTENT_TYPE_LATEST
+        registry = self._registry
+        if folder := os.environ.get(FOLDER):
+            registry = prometheus.CollectorRegistry()
+            extras.require("prometheus_client.multiprocess").MultiProcessCollector(registry, folder)
+        return prometheus.generate_latest(registry), prometheus.CONTENT_TYPE_LATEST

@@ -39,6 +39,7 @@ class Ports:
       access: an `Access`.
       connections: a `Connections`.
       metrics: a `Metrics`.
+      shared: whether other processes of the user may open the ports too. The system then gives each connection to one.
 
     Attributes:
       keys: `ApiKeys`, or None.
@@ -47,8 +48,10 @@ class Ports:
     """
 
     def __init__(
-        self, host: str, rest_port: int, grpc_port: int, access: Access, connections: Connections, metrics: Metrics
+        self, host: str, rest_port: int, grpc_port: int, access: Access, connections: Connections, metrics: Metrics,
+        shared: bool = False,
     ) -> None:
+        self._shared = shared
         self._host, self.rest_port, self.grpc_port = host, rest_port, grpc_port
         self._access, self._connections, self._metrics = access, connections, metrics
 
@@ -66,8 +69,9 @@ class Ports:
         """
         self.keys = self._access.keys()
         self._access.check_tls()
-        self._listen("grpc_port", self.grpc_port).close()  # gRPC's own errors say less, and it takes 70000 for 4464
-        self._socket = undo.enter_context(self._listen("rest_port", self.rest_port))
+        # gRPC's own errors say less, and it takes 70000 for 4464.
+        listen(self._host, "grpc_port", self.grpc_port, self._shared).close()
+        self._socket = undo.enter_context(listen(self._host, "rest_port", self.rest_port, self._shared))
         self._access.check_address(self._socket.getsockname()[0])
         # Connections inherit this option. asyncio does not set it on them here, and an answer would wait 40 ms.
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -81,7 +85,7 @@ class Ports:
             options=[
                 ("grpc.max_receive_message_length", message_bytes),
                 ("grpc.max_send_message_length", -1),  # answers are bounded by the limits on rows and k
-                ("grpc.so_reuseport", 0),  # otherwise a second server could share the port without an error
+                ("grpc.so_reuseport", int(self._shared)),  # else a second server could share it without an error
                 *self._connections.grpc_options(),
             ],
         )
@@ -91,7 +95,7 @@ class Ports:
             add = self.grpc.add_secure_port if credentials else self.grpc.add_insecure_port
             self.grpc_port = add(address, *filter(None, [credentials]))
         except RuntimeError as error:  # for example if `rest_port` is the same
-            raise self._refused("grpc_port", self.grpc_port, str(error)) from error
+            raise _refused(self._host, "grpc_port", self.grpc_port, str(error)) from error
         undo.callback(self._free_grpc_port)
 
     @property
@@ -143,19 +147,44 @@ class Ports:
         self.grpc.start()  # gRPC closes the port of a server that has started, and of no other
         self.grpc.stop(None).wait()
 
-    def _listen(self, argument: str, port: int) -> socket.socket:
-        if not 0 <= port <= _MAX_PORT:
-            way_out = "Choose one that is free; 0 takes any."
-            raise CannotServe(invalid(argument, f"be between 0 and {_MAX_PORT}", port, way_out))
-        family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
-        try:
-            return socket.create_server((self._host, port), family=family)
-        except (OSError, TypeError) as error:  # TypeError: the host cannot be a name
-            reason = (getattr(error, "strerror", None) or str(error)).partition(" (while")[0]
-            raise self._refused(argument, port, reason) from error
 
-    def _refused(self, argument: str, port: int, reason: str) -> CannotServe:
-        return CannotServe(
-            f"Cannot listen on {self._host}, port {port}: {reason}. "
-            f"Choose another `{argument}` (0 takes a free one) or `host`."
-        )
+def listen(host: str, argument: str, port: int, shared: bool = False) -> socket.socket:
+    """A listening socket; `shared`: other processes of the user may open the port too.
+
+    Raises:
+      CannotServe: the port is taken or out of range, or the host is unknown; the message names the `argument`.
+    """
+    if not 0 <= port <= _MAX_PORT:
+        way_out = "Choose one that is free; 0 takes any."
+        raise CannotServe(invalid(argument, f"be between 0 and {_MAX_PORT}", port, way_out))
+    try:
+        return socket.create_server((host, port), family=_family(host), reuse_port=shared)
+    except (OSError, TypeError) as error:  # TypeError: the host cannot be a name
+        reason = (getattr(error, "strerror", None) or str(error)).partition(" (while")[0]
+        raise _refused(host, argument, port, reason) from error
+
+
+def keep(host: str, argument: str, port: int) -> socket.socket:
+    """A socket that keeps a free port for processes that share it, and takes no connection itself.
+
+    Raises:
+      CannotServe: as `listen`.
+    """
+    with listen(host, argument, port) as alone:  # another server has no part in it
+        address = alone.getsockname()
+    kept = socket.socket(_family(host))
+    for option in (socket.SO_REUSEADDR, socket.SO_REUSEPORT):
+        kept.setsockopt(socket.SOL_SOCKET, option, 1)
+    kept.bind(address)
+    return kept
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
+def _refused(host: str, argument: str, port: int, reason: str) -> CannotServe:
+    return CannotServe(
+        f"Cannot listen on {host}, port {port}: {reason}. "
+        f"Choose another `{argument}` (0 takes a free one) or `host`."
+    )

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 
 from tfrs_twotower import columns
 from tfrs_twotower.serving import checks
+from tfrs_twotower.serving.admission import half_of_processors
 from tfrs_twotower.serving.answer_recorder import AnswerRecorder
 from tfrs_twotower.serving.blocks import blocks, together
 from tfrs_twotower.serving.errors import InvalidArgument, ServingError
@@ -37,18 +38,19 @@ class Predictor:
       call: a function that runs a signature: (model, signature, tensors) → tensors. That of a `CachedTower` caches
         query vectors.
       answers: an `AnswerRecorder` that keeps what `answer` gives; None: nothing is kept.
+      at_a_time: see `JoinedCalls`.
     """
 
     def __init__(
         self, repository: Repository, limits: Limits = Limits(), features: Features | None = None, call: Runner = call,
-        answers: AnswerRecorder | None = None,
+        answers: AnswerRecorder | None = None, at_a_time: int = half_of_processors(1),
     ) -> None:
         self.repository = repository
         self.limits = limits
         self._features = features
         self._call = call
         self._answers = answers
-        self._joined = JoinedCalls()
+        self._joined = JoinedCalls(at_a_time)
 
     def predict(
         self, signature_name: str, inputs: Mapping[str, ArrayLike | tf.Tensor], version: int | None = None

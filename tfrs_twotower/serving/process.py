@@ -1,15 +1,12 @@
 """Runs a server as a process, until a signal."""
 
 import os
-import signal
-import socket
 from typing import Any
 
 from tfrs_twotower.serving.access import Access
 from tfrs_twotower.serving.connections import Connections
 from tfrs_twotower.serving.server import Server
-
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+from tfrs_twotower.serving.signals import Signals
 
 
 def serve(root: str | os.PathLike[str], **settings: Any) -> int:
@@ -20,13 +17,7 @@ def serve(root: str | os.PathLike[str], **settings: Any) -> int:
     """
     settings.get("connections", Connections()).allow_files()
     server = Server(root, **settings)
-    # The signal's number comes through a socket, whichever thread the signal met: an Event that a handler sets can be
-    # locked by the thread that it interrupts, or leave that thread asleep.
-    heard, told = socket.socketpair()
-    told.setblocking(False)
-    previous = {s: signal.signal(s, lambda *_: None) for s in _SIGNALS}
-    before = signal.set_wakeup_fd(told.fileno(), warn_on_full_buffer=False)
-    try:
+    with Signals() as signals:
         server.start()
         try:
             scheme = "https" if settings.get("access", Access()).tls_cert else "http"
@@ -39,14 +30,8 @@ def serve(root: str | os.PathLike[str], **settings: Any) -> int:
             )
             if server.has_page:
                 print(f"Look at its answers: {scheme}://{server.host}:{server.rest_port}/", flush=True)
-            while heard.recv(1)[0] not in _SIGNALS:
+            while not signals.wait():
                 pass
         finally:
             left = server.stop()
         return left
-    finally:
-        signal.set_wakeup_fd(before)
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-        heard.close()
-        told.close()

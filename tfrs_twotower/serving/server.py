@@ -15,7 +15,7 @@ from tfrs_twotower.index import IndexKind
 from tfrs_twotower.online import AnswerLog, StoreError, Stores, UserVectorCache
 from tfrs_twotower.online.stream_consumer import Stream
 from tfrs_twotower.serving.access import Access
-from tfrs_twotower.serving.admission import Admission, Load, Queues
+from tfrs_twotower.serving.admission import Admission, Load, Queues, half_of_processors
 from tfrs_twotower.serving.answer_recorder import AnswerRecorder
 from tfrs_twotower.serving.cached_tower import CachedTower
 from tfrs_twotower.serving.connections import Connections
@@ -89,6 +89,8 @@ class Server:
         server closes it.
       page: whether there is a page at / that shows what the server answers. None: on a loopback address alone. Where
         requests need a key, so does the page's data.
+      processes: the number of processes like this one that answer on the same ports; each takes its part of the
+        processors. 1: no other process may open the ports. More: neither port may be 0.
       page_images: the origin from which the page may load the items' pictures, such as "https://cdn.example"; "": none.
     """
 
@@ -121,6 +123,7 @@ class Server:
         item_stream: Stream | None = None,
         page: bool | None = None,
         page_images: str = "",
+        processes: int = 1,
     ) -> None:
         self.name: str = name  # type: ignore[assignment]  # None until `start` names it
         self.host = host
@@ -145,11 +148,12 @@ class Server:
         step = 1 if cache is None else _CACHED_SECONDS
         features = None if stores is None else Features(stores, self.metrics, step, cold_beta)
         kind, channels = None if index is None else outside_kind(index), tuple(channels)
+        at_a_time = half_of_processors(processes)
 
         def lane(root: str | os.PathLike[str], keep: int, on_status: Callable, only: int | None = None) -> Lane:
             repository = Repository(
                 root, keep, poll_seconds, on_status, warm_up, fresh, self._warm, kind, verify_key, part, name, only)
-            predictor = Predictor(repository, limits, features, run, self._answers)
+            predictor = Predictor(repository, limits, features, run, self._answers, at_a_time)
             return Lane(predictor, Recommendations(
                 predictor, self.metrics, stores, fresh, channels, newcomers, self._answers))
 
@@ -159,7 +163,8 @@ class Server:
             arm.name: lane(arm.root or root, 1, lambda status: None, arm.version) for arm in arms.arms if arm.is_apart
         }, self.metrics)
         self._queues = Queues(
-            Admission(load, "predictions", self.metrics), Admission(event_load, "events", self.metrics)
+            Admission(load, "predictions", self.metrics, at_a_time),
+            Admission(event_load, "events", self.metrics, at_a_time),
         )
         recommend = (self._experiment or main.recommendations).recommend
         self._endpoints = make_endpoints(
@@ -175,7 +180,7 @@ class Server:
             [*dict.fromkeys([*BUILTIN, *(channel.name for channel in channels)])], self.health.degraded,
         )
         self._drain_seconds, self._connections = drain_seconds, connections
-        self._ports = Ports(host, rest_port, grpc_port, access, connections, self.metrics)
+        self._ports = Ports(host, rest_port, grpc_port, access, connections, self.metrics, processes > 1)
         self._stores = stores
         self._verify_key = verify_key
         self._stopping = threading.Event()

@@ -1,0 +1,165 @@
+"""Several processes that answer on the same two ports: each uses little more than one processor, as Python does."""
+
+import contextlib
+import logging
+import math
+import os
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+import tensorflow as tf
+
+from tfrs_twotower import extras
+from tfrs_twotower.serving.metrics import FOLDER
+from tfrs_twotower.serving.ports import keep
+from tfrs_twotower.serving.signals import Signals
+
+multiprocess = extras.require("prometheus_client.multiprocess")
+
+_SOON, _LATE = 1.0, 30.0  # seconds before a process that died is started again; they double while it dies soon
+_log = logging.getLogger(__name__)
+
+
+def serve_in_processes(
+    command: Callable[[int, int, int], Sequence[str]], count: int, host: str, rest_port: int, grpc_port: int
+) -> int:
+    """Serves until SIGTERM or SIGINT. A process that dies is started again.
+
+    The first process starts alone, so that what is wrong with its arguments is said once. The others follow together.
+
+    Args:
+      command: a function that returns the command of a process: (its number from 1 on, REST port, gRPC port) → words.
+        The process calls `take_part`, opens the ports as a `Server` with `processes=count`, and then prints a line.
+      count: of processes.
+      host: the address to listen on.
+      rest_port, grpc_port: 0 takes any free port.
+
+    Returns:
+      0, or the first exit status of a process that is not 0.
+
+    Raises:
+      CannotServe: a port is taken or out of range, or the host is unknown.
+    """
+    with contextlib.ExitStack() as stack:
+        ports = [stack.enter_context(keep(host, name, port)).getsockname()[1]
+                 for name, port in (("rest_port", rest_port), ("grpc_port", grpc_port))]
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="twotower-metrics-"))
+        signals = stack.enter_context(Signals())
+        parts = [Part(number, command(number, *ports), {FOLDER: folder}, signals.wake)
+                 for number in range(1, count + 1)]
+        for part in parts:
+            stack.callback(part.kill)  # if starting one fails
+        for some in (parts[:1], parts[1:]):
+            for part in some:
+                part.start()
+            while not all(part.said for part in some):
+                if signals.wait() or any(part.ended() is not None for part in some):
+                    return _stop(parts)
+        print(*parts[0].said, f"{count} processes answer.", sep="\n", flush=True)
+        while not signals.wait(min(part.seconds() for part in parts)):
+            for part in parts:
+                part.look_after()
+        return _stop(parts)
+
+
+def take_part(count: int) -> None:
+    """Makes this process one of `count`: it is asked to stop when the one that started it ends, and TensorFlow takes
+    its part of the processors."""
+
+    def follow() -> None:
+        while os.read(0, 1):  # not by `sys.stdin`, whose lock this thread would hold when the interpreter ends
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=follow, name="parent", daemon=True).start()
+    threads = max((os.cpu_count() or 1) // count, 1)
+    if "TF_NUM_INTRAOP_THREADS" not in os.environ:
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+    if "TF_NUM_INTEROP_THREADS" not in os.environ:
+        tf.config.threading.set_inter_op_parallelism_threads(threads)
+
+
+class Part:
+    """One of the processes.
+
+    Args:
+      number: from 1 on, for the log.
+      command: its words.
+      environment: what is added to this process's.
+      changed: a function that is called, in a thread, when the process is ready and when it has ended.
+
+    Attributes:
+      said: the lines that it has printed; none before it is ready.
+    """
+
+    def __init__(
+        self, number: int, command: Sequence[str], environment: Mapping[str, str], changed: Callable[[], None]
+    ) -> None:
+        self._number, self._command, self._changed = number, command, changed
+        self._environment = {**os.environ, **environment}
+        self._process: subprocess.Popen[str] | None = None
+        self._wait, self._due = _SOON, math.inf
+        self.said: list[str] = []
+
+    def start(self) -> None:
+        """Starts it, and does not wait."""
+        self.said, self._due, self._begun = [], math.inf, time.monotonic()
+        self._process = subprocess.Popen(
+            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=self._environment
+        )
+        threading.Thread(target=self._follow, args=[self._process], daemon=True).start()
+
+    def _follow(self, process: "subprocess.Popen[str]") -> None:
+        for line in process.stdout:  # a pipe
+            self.said.append(line.rstrip())
+            self._changed()
+        process.wait()
+        self._changed()
+
+    def ended(self) -> int | None:
+        """The exit status; None while it runs, or has not been started."""
+        return None if self._process is None else self._process.poll()
+
+    def seconds(self) -> float:
+        """Until it is to be started again; infinite while it runs."""
+        return max(self._due - time.monotonic(), 0.0)
+
+    def look_after(self) -> None:
+        """Starts the process again, some time after it has ended."""
+        status = self.ended()
+        if status is None:
+            return
+        now = time.monotonic()
+        if self._due == math.inf:
+            multiprocess.mark_process_dead(self._process.pid, self._environment[FOLDER])
+            self._wait = min(2 * self._wait, _LATE) if now - self._begun < _LATE else _SOON
+            self._due = now + self._wait
+            _log.error("Process %d ended with status %d. It starts again in %g s.", self._number, status, self._wait)
+        elif now >= self._due:
+            self.start()
+
+    def stop(self) -> None:
+        """Asks it to stop."""
+        if self._process is not None:
+            self._process.terminate()
+
+    def wait(self) -> int:
+        """Its exit status, when it has ended; 0 if it was not started."""
+        return 0 if self._process is None else self._process.wait()
+
+    def kill(self) -> None:
+        """Ends it if it still runs."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+
+def _stop(parts: Sequence[Part]) -> int:
+    for part in parts:
+        part.stop()
+    # One that still imported TensorFlow ends by the signal itself.
+    return next((status for status in [part.wait() for part in parts] if status not in (0, -signal.SIGTERM)), 0)
