@@ -1,6 +1,7 @@
 """The race: candidates are trained briefly, and validation chooses one."""
 
 import dataclasses
+import gc
 import json
 import os
 import shutil
@@ -140,6 +141,7 @@ def race(recipe: Recipe, log: InteractionLog, directory: str | Path, verbose: in
         if "recall" not in result["candidates"].get(name, {}):  # not tried, or by an earlier version
             entrant = _beside(entrants[name], result)
             found, model = _tried(name, entrant, log, folder / name, whole, _RACE / len(entrants), verbose)
+            gc.collect()  # a model has reference cycles; this frees its tables before the next one is made
             result["candidates"][name] = found
             settings = to_dict(model)
             result["beside"] = {part: settings[part] for part in BESIDE}

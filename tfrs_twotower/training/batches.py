@@ -1,5 +1,6 @@
 """The batches of a training: which log rows each has, and the `tf.data.Dataset` of them."""
 
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -140,7 +141,7 @@ def batch_dataset(
     """`tf.data.Dataset` of the batches of steps start … stop − 1, prefetched.
 
     Args:
-      batch: (step, part, parts) → nested dicts of arrays; numpy code.
+      batch: (step, part, parts) → nested dicts of arrays; numpy code. A method.
       start, stop, context: as in `TrainingBatches.dataset`.
       finish: turns such a batch, as tensors, into the model's input; graph code.
       rows: first size of every array, if it is the same in every batch.
@@ -148,17 +149,21 @@ def batch_dataset(
     example = batch(start)
     flat = tf.nest.flatten(example)
     dtypes = [tf.as_dtype(a.dtype) for a in flat]
+    # TensorFlow never forgets a function that it was given. The object of `batch` has the tables of a model.
+    found: Callable[[], Any] = weakref.WeakMethod(batch)
 
     @tf.autograph.experimental.do_not_convert  # as in `TwoTowerModel.train_step`
     def read(*place: tf.Tensor) -> dict[str, Any]:
-        values = tf.numpy_function(lambda *p: tf.nest.flatten(batch(*p)), place, dtypes, stateful=False)
+        values = tf.numpy_function(lambda *p: tf.nest.flatten(found()(*p)), place, dtypes, stateful=False)
         for value, array in zip(values, flat):
             value.set_shape([rows] + [None] * (array.ndim - 1))
         return tf.nest.pack_sequence_as(example, values)
 
     # Two stages, so that one batch is read by NumPy while another is finished by TensorFlow.
     finish = tf.autograph.experimental.do_not_convert(finish)
-    return steps(start, stop, context).map(read).prefetch(2).map(finish).prefetch(2)
+    dataset = steps(start, stop, context).map(read).prefetch(2).map(finish).prefetch(2)
+    dataset.batch_of = batch  # its iterators hold the dataset
+    return dataset
 
 
 def _event_codes(log: InteractionLog) -> tuple[np.ndarray, np.ndarray]:

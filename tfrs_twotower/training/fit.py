@@ -171,6 +171,7 @@ def _fit(
     best_step = (int(progress.best_epoch.numpy()) + 1) * per_epoch
     if average is not None or (evaluate is not None and best_step != int(progress.step.numpy())):
         restore_best(model, directory)  # only if it is another one: it holds the tables twice
+    _forget_optimizer(model)
     return FitReport(
         steps=int(progress.step.numpy()),
         epochs=-(-int(progress.step.numpy()) // per_epoch),
@@ -183,6 +184,12 @@ def _fit(
         examples_per_second=round(clock.steps * data.batch_size / clock.seconds, 1) if clock.steps else 0.0,
         peak_memory_mb=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
     )
+
+
+def _forget_optimizer(model: TwoTowerModel) -> None:
+    """Frees the optimizer's slots, which take twice the memory of the weights, and the graph that holds them."""
+    model._delete_tracking("optimizer")  # Keras holds it further if it is only replaced
+    model.optimizer = model.train_function = model.train_tf_function = model._compile_config = None
 
 
 def _run(
