@@ -1,6 +1,7 @@
 """The training on all events before an export: what it learns from, what it serves, what is measured without it."""
 
 import dataclasses
+import importlib
 import json
 
 import numpy as np
@@ -19,7 +20,7 @@ from tfrs_twotower.pipeline.assembling import assemble
 from tfrs_twotower.pipeline.lineage import lineage
 from tfrs_twotower.recommender import Recommender
 from tfrs_twotower.training import LazyAdamConfig
-from tfrs_twotower.training.optimizers import WarmupCosine
+from tfrs_twotower.training.optimizers import WarmupCosine, build
 
 pytestmark = pytest.mark.usefixtures("two_signatures")
 EPOCHS = 3
@@ -50,6 +51,10 @@ class Run:
     before: dict
     evaluated: dict
     path: str
+    schedule: WarmupCosine  # of the refit's learning rate
+
+
+fit = importlib.import_module("tfrs_twotower.training.fit")  # the name in the package is the function
 
 
 @pytest.fixture(scope="module")
@@ -58,8 +63,11 @@ def run(tmp_path_factory):
     recommender = Recommender(recipe(), late_log()[0], directory=tmp_path_factory.mktemp("refit") / "toy" / "run")
     recommender.fit(verbose=0)
     before, evaluated = recommender.evaluate(), toy.weights(recommender)
-    recommender.refit(verbose=0)
-    return Run(recommender, before, evaluated, recommender.export())
+    made = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fit, "build", lambda *arguments: made.append(build(*arguments)) or made[-1])
+        recommender.refit(verbose=0)
+    return Run(recommender, before, evaluated, recommender.export(), made[0]._learning_rate)
 
 
 def test_it_trains_on_all_events_for_the_epochs_that_validation_chose(run):
@@ -68,10 +76,9 @@ def test_it_trains_on_all_events_for_the_epochs_that_validation_chose(run):
     assert len(held_out.split.train) < len(whole.log)
     epochs = run.before["training"]["best_epoch"] + 1
     assert whole.batches.steps_per_epoch > held_out.batches.steps_per_epoch
-    assert int(whole.model.optimizer.iterations) == epochs * whole.batches.steps_per_epoch
+    assert toy.steps(run.recommender.directory / "refit") == epochs * whole.batches.steps_per_epoch
     # The rate stands where it stood when the best epoch ended, of the whole schedule.
-    schedule, steps = whole.model.optimizer._learning_rate, EPOCHS * whole.batches.steps_per_epoch
-    assert schedule.warmup_steps + schedule.decay_steps == steps
+    assert run.schedule.warmup_steps + run.schedule.decay_steps == EPOCHS * whole.batches.steps_per_epoch
     # The chosen weight of popularity is kept, its counts are of all events.
     assert whole.weights == held_out.weights
     assert whole.train_counts.sum() == len(whole.log)

@@ -100,6 +100,12 @@ def weights(recommender):
     return {f"{i}:{v.name}": v.numpy() for i, v in enumerate(model.trainable_variables)}
 
 
+def steps(folder):
+    """The steps of the training whose best checkpoint is in a folder."""
+    best = tf.train.load_checkpoint(os.path.join(folder, "best"))
+    return int(best.get_tensor("model/optimizer/_iterations/.ATTRIBUTES/VARIABLE_VALUE"))
+
+
 def same_weights(a, b):
     """True when two recommenders have equal weights, bit for bit."""
     a, b = weights(a), weights(b)

@@ -1,9 +1,11 @@
 """Training: repeatable, resumable after a kill, stopped by what is not finite."""
 
 import contextlib
+import gc
 import json
 import re
 import signal
+import weakref
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from tfrs_twotower import progress
 from tfrs_twotower.errors import ConfigError, TrainingError
 from tfrs_twotower.recommender import Recommender
 from tfrs_twotower.training import LazyAdamConfig, callbacks
+from tfrs_twotower.training.optimizers import build
 
 _TRAINING = {"epochs": 4, "patience": 0, "checkpoint_steps": 5}
 
@@ -68,6 +71,23 @@ def test_equal_seeds_give_equal_weights_and_others_do_not(tmp_path, trained):
     assert not toy.same_weights(other, trained)
 
 
+def _slots():
+    """How many slots of an optimizer are in memory."""
+    gc.collect()
+    return sum(isinstance(v, tf.Variable) and v.name.startswith(("m/", "v/")) for v in gc.get_objects())
+
+
+def test_a_training_leaves_nothing_in_memory(tmp_path):
+    """TensorFlow kept the function that makes the batches, and with it the tables of each training of a process."""
+    before = _slots()
+    run = toy.train(tmp_path, epochs=1)
+    assert _slots() == before  # its own are gone, though its weights are there
+    weights = [weakref.ref(weight) for weight in run.assembly.model.trainable_variables]
+    del run
+    gc.collect()
+    assert weights and not [found.name for found in (weight() for weight in weights) if found is not None]
+
+
 def test_stops_when_the_metric_stays_worse(tmp_path):
     """With a learning rate that wrecks the model after a good start, patience ends the run and keeps the best."""
     run = toy.train(tmp_path, epochs=40, patience=2, optimizer=LazyAdamConfig(learning_rate=0.05))
@@ -85,6 +105,7 @@ def test_an_infinite_feature_is_named_and_no_weight_changes(tmp_path):
     run.fit(verbose=0)
     a = run.assembly
     before = toy.weights(run)
+    a.model.compile(optimizer=build(run.recipe.training.optimizer, 1))
     table = a.examples._by_user["normalise_age"]
     key = next(k for k, v in table.items() if np.issubdtype(v.dtype, np.floating))
     table[key][:] = np.inf

@@ -12,6 +12,7 @@ from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.recommender import Recommender
 from tfrs_twotower.towers import MLP
 from tfrs_twotower.training import LazyAdamConfig, RowWiseAdagradConfig
+from tfrs_twotower.training.optimizers import build
 
 
 def _recall(run):
@@ -35,6 +36,7 @@ def test_a_gradient_that_overflows_float16_is_left_out_and_the_scale_lowered(tmp
     run = toy.train(tmp_path, precision="float16", epochs=1, optimizer=RowWiseAdagradConfig(learning_rate=0.01))
     model = run.assembly.model
     before, scale = toy.weights(run), 2.0**60
+    model.compile(optimizer=build(run.recipe.training.optimizer, 1))
     model.optimizer._loss_scale._current_loss_scale.assign(scale)
     model.fit(run.assembly.batches.dataset(0, 1), verbose=0)
     assert float(model.optimizer.loss_scale) == scale / 2
