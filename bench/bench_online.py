@@ -4,12 +4,12 @@
     python -m bench.bench_online --rows 20000
 
 `twotower serve` runs as a process of its own, with an SQLite store and a cache of vectors. A request over REST or gRPC
-carries a user id and k = 100; the server finds the past. "Two servers" share the store, and half of the clients ask
-each. In process, the same signature gets the past with the request. Faiss (IVFFlat, as many probes as it takes for our
-recall) gets a vector: in process, and in a process of its own behind a bare gRPC server with the same messages
-(`bench/faiss_server.py`). GET /healthz does nothing: its time is that of REST itself. Latencies are of one client and
-of calls that take turns; answers a second are of 8 clients at a time, and medians of rounds that take turns. The
-clients are Python threads of one process and share the processors with the server.
+carries a user id and k = 100; the server finds the past. "Two processes" are those of `--processes 2`. In process, the
+same signature gets the past with the request. Faiss (IVFFlat, as many probes as it takes for our recall) gets a vector:
+in process, and in a process of its own behind a bare gRPC server with the same messages (`bench/faiss_server.py`). GET
+/healthz does nothing: its time is that of REST itself. Latencies are of one client and of calls that take turns;
+answers a second are of 8 clients at a time, and medians of rounds that take turns. The clients are Python threads of
+one process and share the processors with the server.
 
 The second record is of what changes while it serves. An effect's delay is from sending an event to having the user's
 next answer, which is compared with the one before. Changed items come by POST /v1/items, to a server with an items log:
@@ -37,7 +37,7 @@ import tensorflow as tf  # isort: skip
 
 _CLIENTS = 8
 _FAISS, _SIGNATURE = "Faiss, in process", "signature, in process"
-_TWO = "REST, user id, two servers"
+_TWO, _TWO_GRPC = "REST, user id, two processes", "gRPC, user id, two processes"
 
 
 class Askers:
@@ -45,21 +45,22 @@ class Askers:
 
     Args:
       model: the `LoadedModel` in this process. features, vectors: of the users. index: Faiss.
-      rest_port, grpc_port: of `twotower serve`. other_port: REST's of a second one. faiss_port: of Faiss's server.
+      ports: REST's and gRPC's of `twotower serve`. of_two: those of one with two processes. faiss_port: of Faiss's
+        server.
     """
 
-    def __init__(self, model, features, vectors, index, rest_port, grpc_port, other_port, faiss_port):
+    def __init__(self, model, features, vectors, index, ports, of_two, faiss_port):
         self._features, self._vectors, self._index = features, vectors, index
         self._default, self._by_vector = model.signature(), model.signature(c.RECOMMEND_BY_VECTOR)
-        self._ports = rest_port, grpc_port, faiss_port
-        self._by_turns = itertools.cycle([rest_port, other_port])
+        self._ports = *ports, faiss_port
         self._seeds = itertools.count()
         self._once = itertools.count(HOT)  # next() is one step of the interpreter, so threads may share it
         self.paths = {
             "REST, user id": self._rest,
-            _TWO: self._rest_of_two,
+            _TWO: lambda: self._rest(of_two[0]),
             "REST, /healthz": self._healthz,
             "gRPC, user id": self._grpc,
+            _TWO_GRPC: lambda: self._grpc(of_two[1]),
             "gRPC, user id, each user once": self._grpc_once,
             "gRPC, vector": lambda: self._vector_over(self._ports[1], c.RECOMMEND_BY_VECTOR),
             "Faiss over gRPC, vector": lambda: self._vector_over(self._ports[2]),
@@ -71,15 +72,12 @@ class Askers:
     def _rest(self, port=None):
         return self._sent(RestBytes(port or self._ports[0]), lambda user: RestBytes.request(user + 1))
 
-    def _rest_of_two(self):
-        return self._rest(next(self._by_turns))
-
     def _healthz(self):
         client = RestBytes(self._ports[0])
         return lambda: client.send(b"GET /healthz HTTP/1.1\r\nHost: bench\r\n\r\n")
 
-    def _grpc(self):
-        return self._sent(GrpcBytes(self._ports[1]), self._of_user)
+    def _grpc(self, port=None):
+        return self._sent(GrpcBytes(port or self._ports[1]), self._of_user)
 
     def _grpc_once(self):
         client = GrpcBytes(self._ports[1])
@@ -148,7 +146,7 @@ def answered(make, seconds):
 def compared(askers, recalls, rounds, seconds):
     """The first table's rows."""
     paths = askers.paths
-    alone = {name: make() for name, make in paths.items() if name != _TWO}  # one client asks one server
+    alone = {name: make() for name, make in paths.items() if name not in (_TWO, _TWO_GRPC)}  # one asks one process
     times = common.interleaved(alone, rounds, warmup=20)
     spells = {name: [] for name in paths}
     for _ in range(3):
@@ -218,12 +216,12 @@ def main(args, folder):
         print(f"Faiss after {time.perf_counter() - begin:.0f} s; {index.nprobe} of {index.nlist} leaves", flush=True)
         del vectors, truth
         with contextlib.ExitStack() as servers:
-            _, (rest, grpc_port) = start_server(servers, folder)
-            _, (other, _) = start_server(servers, folder)
+            _, ports = start_server(servers, folder)
+            _, of_two = start_server(servers, folder, "--processes", 2)
             _, (faiss_port,) = start(servers, "bench.faiss_server", f"{folder}/faiss", index.nprobe, K, _CLIENTS)
-            askers = Askers(model, features, embedded, index, rest, grpc_port, other, faiss_port)
+            askers = Askers(model, features, embedded, index, ports, of_two, faiss_port)
             figures = compared(askers, {False: recall, True: of_faiss}, args.rounds, args.seconds)
-            effect = online_changes.effects(rest, args.rows, args.rounds)
+            effect = online_changes.effects(ports[0], args.rows, args.rounds)
         ours = {key: report.settings[key] for key in ("leaves", "leaves_to_search", "probes", "reorder")
                 if key in report.settings}
         about = {"vectors": f"{args.rows} x {DIM}", "index": f"{report.kind} {ours}, built in "
