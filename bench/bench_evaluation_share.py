@@ -8,7 +8,8 @@ recipe is `plain` with nothing set but the time. Seconds are CPU seconds of the 
 counts little. `training` is the steps of all candidates, of the winner and of the refit. `validation` ranks validation
 queries after each epoch, `choice` ranks them once, for the choice of half-lives and penalties. `test` is the final
 evaluation of the model and of the fitted baselines with all intervals, `baselines` their fitting and tuning. `share` is
-that of `validation`, `choice`, `test` and `baselines` in `run`, from the log to the export.
+that of `validation`, `choice`, `test` and `baselines` in `run`, from the log to the export. `resident GiB` is the
+process's peak, mapped files included.
 
 `share_at_default` is arithmetic, for a run with fewer minutes: training and validation as they are, for as many CPU
 seconds as the default time has seconds for them (.69 of it: the race, the winner's further epochs, the refit), and all
@@ -21,6 +22,7 @@ import argparse
 import contextlib
 import dataclasses
 import functools
+import resource
 import tempfile
 import time
 from pathlib import Path
@@ -127,6 +129,7 @@ def main():
         "share": round(share(spent), 3),
         "share_at_default": round(share(spent, planned / (spent["training"] + spent["validation"])), 3),
         "wall minutes": round(minutes, 1),
+        "resident GiB": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 1),
     }
     key = ("events", "minutes asked", "label")
     kept = [line for line in common.recorded(NAME) if [line[k] for k in key] != [row[k] for k in key]]
