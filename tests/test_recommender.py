@@ -309,7 +309,7 @@ def test_the_title_is_the_column_that_is_called_so(columns, title):
     assert completed(Recipe(name="shop"), ingest(Frames(events, items=items))[0]).title == title
 
 
-def test_latest_points_to_the_run_once_it_is_exported_and_versions_count_over_runs(tmp_path):
+def test_latest_points_to_the_run_once_it_is_exported_and_versions_count_over_runs(tmp_path, monkeypatch):
     frames, _ = toy.planted()
     latest = tmp_path / "toy" / "latest"
     ids = Schema(query=(Id("user_id", dim=8),), candidate=(Id("item_id", dim=8),))
@@ -320,6 +320,15 @@ def test_latest_points_to_the_run_once_it_is_exported_and_versions_count_over_ru
         assert run.export().name == version
         assert latest.resolve() == run.directory.resolve()
         assert runs.read_config(latest).recipe == run.recipe
+    served = latest.resolve()
+    for part in ("evaluate", "index", "try_report"):
+        monkeypatch.setattr(Recommender, part, lambda *arguments: None)
+    unserved = Recommender(recipe, directory=runs.create(tmp_path, "toy"), **frames)
+    assert unserved.run(export=False, verbose=0) is None
+    assert latest.resolve() == served  # servers follow it
+    latest.unlink()
+    unserved.run(export=False, verbose=0)
+    assert latest.resolve() == unserved.directory.resolve()
 
 
 def test_a_log_that_changed_is_refused(trained):

@@ -84,7 +84,8 @@ class Recommender(SearchedRun):
                 self.index()
                 if export:
                     path = self.export(force=force, key=key)
-                runs.point_latest(self.directory)
+                if export or not (self.directory.parent / "latest" / runs.EXPORT).is_dir():
+                    runs.point_latest(self.directory)  # servers follow it, so it keeps to a run with versions
                 self.try_report(verbose)
         with scope():
             of_chief(0.0)  # workers stay until the chief is done

@@ -129,6 +129,17 @@ def test_a_folder_of_logs_is_the_log_of_all_servers(tmp_path):
         answer_files.starts(tmp_path / "a" / "answers")
 
 
+def test_a_log_that_holds_those_of_further_servers_is_read_with_them(tmp_path):
+    """As of a server that was started again with `--processes`, in the same folder."""
+    for folder, name in ((tmp_path, "own"), (tmp_path / "1", "first"), (tmp_path / "2", "second")):
+        with contextlib.closing(AnswerLog(folder, clock=lambda: NOON + 3700)) as log:
+            log.record([answer(name, NOON)])
+            log.rotate()
+            log.record([answer(f"{name} later", NOON + 3600)])
+    found = {"own", "first", "second", "own later", "first later", "second later"}
+    assert set(read_answers(tmp_path)["answer_id"].to_pylist()) == found
+
+
 @pytest.mark.parametrize("acknowledged", [3, 150])
 def test_a_killed_process_loses_no_acknowledged_answer_and_doubles_none(tmp_path, acknowledged):
     folder = tmp_path / "log"

@@ -101,7 +101,7 @@ def test_what_is_wrong_is_said_once(tmp_path):
 def test_what_belongs_to_one_process_is_refused(tmp_path, capsys):
     for option in ("--items-log", "--archive"):
         assert main(["serve", str(tmp_path), "--processes", "2", option, "x"]) == 1
-        assert f"`--processes` must be 1 with {option}" in capsys.readouterr().err
+        assert f"`--processes` must be 1 with {option}, whose folder" in capsys.readouterr().err
     with listen("127.0.0.1", "rest_port", 0) as taken:
         port = str(taken.getsockname()[1])
         assert main(["serve", str(tmp_path), "--processes", "2", "--rest-port", port]) == 1

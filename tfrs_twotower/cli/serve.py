@@ -51,8 +51,9 @@ RESOURCE_EXHAUSTED). One that waits longer than --deadline gets 504 (DEADLINE_EX
 own with the same limits. A request of many rows runs in blocks, and others run in between. It ends when its client
 goes away. After SIGTERM, /readyz and new requests get 503 (UNAVAILABLE); earlier ones are answered.
 
-One process uses little more than one processor. With --processes N, so many answer on the same ports, each with the
-model, with limits of its own and with a folder in that of --log-requests. One that dies is started again.
+One process uses little more than one processor. --processes N starts N of them on the same two ports. Each has the
+model and its own limits, and keeps its answers in a folder of its own inside that of --log-requests. One that dies is
+started again.
 
 With --log-requests FOLDER, each answer that consists of items gets an id and is kept with the query's features, so that
 `twotower collect` finds what was shown and not chosen. An answer waits until the disk has it. Events name their answer:
@@ -166,7 +167,7 @@ def _run_processes(args: argparse.Namespace) -> int:
     own = {"--items-log": args.items_log, "--archive": args.archive}
     if used := [option for option, value in own.items() if value]:
         way_out = "Leave one of them out, or start servers on ports of their own, each with its folder."
-        rule = f"be 1 with {used[0]}, which one process has"
+        rule = f"be 1 with {used[0]}, whose folder only one process can open"
         raise ConfigError(invalid("--processes", rule, args.processes, way_out))
     from tfrs_twotower.serving import logs, serve_in_processes
 

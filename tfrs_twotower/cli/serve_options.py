@@ -106,7 +106,8 @@ def _load(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--execution-deadline", type=float, default=30.0, metavar="SECONDS",
                        help="how long a large request, which runs in blocks, may take (default: %(default)s)")
     group.add_argument("--connections", type=options.positive, default=1000, metavar="N",
-                       help="open REST connections, and open gRPC calls (default: %(default)s)")
+                       help="open REST connections, TLS handshakes, gRPC connections and gRPC calls: as many of each "
+                       "(default: %(default)s)")
     group.add_argument("--drain-seconds", type=float, default=10.0, metavar="SECONDS",
                        help="how long a stopping server waits for requests (default: %(default)s)")
 

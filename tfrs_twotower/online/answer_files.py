@@ -215,12 +215,11 @@ def _known(folder: str | os.PathLike[str], kind: Kind) -> list[Path]:
 
 
 def _logs(folder: str | os.PathLike[str], kind: Kind) -> list[Path]:
-    """The folder, if it is a log; or the logs in it that have such rows, one for each server."""
+    """The folder, if it is a log, and the logs in it that have such rows, one for each server."""
     path, there = Path(folder), "SELECT 1 FROM sqlite_master WHERE name = ?"
-    if (path / DATABASE).is_file() or any(_files(path, kind)):
-        return [path]
+    own = [path] if (path / DATABASE).is_file() or any(_files(path, kind)) else []
     inside = sorted(path.iterdir()) if path.is_dir() else []
-    return [log for log in inside if any(_files(log, kind)) or _rows(log, there, (kind.name,))]
+    return own + [log for log in inside if any(_files(log, kind)) or _rows(log, there, (kind.name,))]
 
 
 def _files(log: Path, kind: Kind) -> Iterator[Path]:

@@ -54,7 +54,7 @@ class Admission:
       load: a `Load`.
       name: the queue's name in the metrics.
       metrics: a `Metrics`.
-      most_large: large requests that run at a time.
+      most_large: the most large requests that run at a time.
     """
 
     def __init__(self, load: Load, name: str, metrics: Metrics, most_large: int = half_of_processors(1)) -> None:

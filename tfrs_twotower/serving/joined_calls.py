@@ -46,8 +46,8 @@ class JoinedCalls:
     order.
 
     Args:
-      at_a_time: calls of one signature that run; what comes meanwhile is joined. As many as processors would join
-        fewer requests.
+      at_a_time: calls of one signature that run; what comes meanwhile is joined. If as many ran as there are
+        processors, fewer requests would be joined.
     """
 
     def __init__(self, at_a_time: int) -> None:

@@ -90,7 +90,7 @@ class Metrics:
             "twotower_requests_in_flight", "Requests being answered", multiprocess_mode="livesum"
         )
         self._version = gauge(
-            "twotower_model_version", "Newest version that serves; 0 before the first", multiprocess_mode="livemin"
+            "twotower_model_version", "Newest version that serves; 0 before the first", multiprocess_mode="livemax"
         )
         self._loads = counter("twotower_model_loads", "Versions loaded or refused", ["result"])
         for result in ("available", "refused"):

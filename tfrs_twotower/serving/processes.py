@@ -67,8 +67,8 @@ def serve_in_processes(
 
 
 def take_part(count: int) -> None:
-    """Makes this process one of `count`: it is asked to stop when the one that started it ends, and TensorFlow takes
-    its part of the processors."""
+    """Makes this process one of `count`: it stops when the one that started it ends. TensorFlow uses at most as many
+    threads as there are processors for each, unless the environment says how many."""
 
     def follow() -> None:
         while os.read(0, 1):  # not by `sys.stdin`, whose lock this thread would hold when the interpreter ends
@@ -90,7 +90,7 @@ class Part:
       number: from 1 on, for the log.
       command: its words.
       environment: what is added to this process's.
-      changed: a function that is called, in a thread, when the process is ready and when it has ended.
+      changed: a function that is called, in a thread, at each line that the process prints, and when it has ended.
 
     Attributes:
       said: the lines that it has printed; none before it is ready.

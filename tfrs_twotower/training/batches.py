@@ -141,7 +141,8 @@ def batch_dataset(
     """`tf.data.Dataset` of the batches of steps start … stop − 1, prefetched.
 
     Args:
-      batch: (step, part, parts) → nested dicts of arrays; numpy code. A method.
+      batch: (step, part, parts) → nested dicts of arrays; numpy code. A bound method: TensorFlow gets a weak
+        reference to it.
       start, stop, context: as in `TrainingBatches.dataset`.
       finish: turns such a batch, as tensors, into the model's input; graph code.
       rows: first size of every array, if it is the same in every batch.

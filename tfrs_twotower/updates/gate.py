@@ -64,8 +64,8 @@ def judge(new: Assembly, old: Assembly, updated: Evaluation) -> Verdict:
     reason = refusal(metric, *values, (low, high), f"{updated.queries:,} queries")
     if reason is not None:
         known = "" if found is None else (
-            f" Only {len(found)} answers of that time have an item that was chosen before another one that was seen "
-            f"and not chosen, and {ENOUGH} are needed to compare lists. A larger --held-out has more."
+            f" Only {len(found)} answers of that time, each without the last item that was seen, have one that was "
+            f"chosen and one that was not. {ENOUGH} are needed to compare lists. A larger --held-out has more."
         )
         reason += f"{known} {_FAVOURS}"
     return Verdict(metric, *values, (low, high), updated.queries, reason)
