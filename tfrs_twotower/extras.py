@@ -10,6 +10,7 @@ _EXTRAS = {
     "scann": ("scann", "the ScaNN index (Linux; without it use an exact or IVF index)"),
     "starlette": ("serve", "the local server"),
     "uvicorn": ("serve", "the local server"),
+    "httptools": ("serve", "the local server"),
     "grpc": ("serve", "the gRPC endpoint"),
     "tensorflow_serving": ("serve", "the gRPC endpoint and warm-up requests"),
     "prometheus_client": ("serve", "the server's metrics"),

@@ -333,6 +333,61 @@ def test_the_answer_to_head_comes_and_the_connection_stays(root):
             assert head.startswith(b"HTTP/1.1 200 ") and head.endswith(b"\r\n\r\n")
 
 
+def test_a_request_waits_until_the_one_before_it_is_answered(root):
+    """Whatever packets they come in; and what is wrong with it is not the answer to the other one."""
+    body = json.dumps(USER).encode()
+    post = HEADERS.replace(b"100", b"%d" % len(body)) + body
+    upgrade = post.replace(b"Host", b"Connection: Upgrade\r\nUpgrade: h2c\r\nHost")
+    large = HEADERS.replace(b"100", b"200000") + b" " * (200_000 - len(body)) + body
+    chunked = HEADERS.replace(b"Content-Length: 100", b"Transfer-Encoding: chunked")
+    chunked += b"%x\r\n%b\r\n" % (len(body), body)
+    get = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+    with Server(root, name="toy", rest_port=0, grpc_port=0, poll_seconds=60) as server:
+        for sent, later, statuses in (
+            (get + upgrade + upgrade, b"", [200, 200, 200]),
+            (b"\r\n" + upgrade[:70], upgrade[70:], [200]),
+            (b"\r\n\r\n" + upgrade, b"", [200]),
+            (large + get[:30], get[30:], [200, 200]),
+            (chunked + b"0\r\nHost: y\r\nA: b\r\n\r\n", get, [200, 200]),
+            (post + b"!!!!\r\n\r\n", b"", [200, 400]),
+            (chunked + b"0\r\n\r\n" + get, b"", [200]),  # where the chunks end, no more is read
+            (chunked + b"zz\r\n", b"", [400]),
+            (b"GET /healthz HTTP/1.1\r\n\r\n", b"", [400]),
+            (get[:-2] + b"Host: y\r\n\r\n", b"", [400]),
+        ):
+            with connect(server) as connection:
+                connection.settimeout(10)
+                connection.sendall(sent)
+                time.sleep(0.1 if later else 0)
+                connection.sendall(later)
+                assert [receive(connection)[0] for _ in statuses] == statuses, sent[:200]
+                if statuses[-1] == 400 or sent.endswith(b"0\r\n\r\n" + get):
+                    assert read_all(connection) == b""
+
+
+def test_what_one_client_sends_without_an_end_takes_no_memory(root):
+    """Trailers of chunks, and requests that it sends without waiting for an answer."""
+    trailers = HEADERS.replace(b"Content-Length: 100", b"Transfer-Encoding: chunked") + b"0\r\n"
+    many = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n" * 4000
+    with Server(root, name="toy", rest_port=0, grpc_port=0, poll_seconds=60) as server:
+        with connect(server) as connection:
+            connection.sendall(trailers)
+            with pytest.raises(OSError):
+                for _ in range(10_000):
+                    connection.sendall(b"a: b\r\n" * 1000)
+        with connect(server) as connection:
+            connection.settimeout(2)
+            known = server._ports.http.server_state.connections
+            with pytest.raises(TimeoutError):
+                while True:
+                    connection.sendall(many)  # it reads no answer
+            assert sum(len(one._rest) for one in list(known)) < 2**20 and not any(one.pipeline for one in list(known))
+        for size in (60_000, 66_000, 70_000):  # in one packet
+            with connect(server) as connection:
+                connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\nX: " + b"x" * size + b"\r\n\r\n")
+                assert receive(connection)[0] == (200 if size < 65_536 else 431)
+
+
 def test_headers_behind_a_request_that_is_not_answered_yet_have_the_same_limit(root):
     with Server(root, name="toy", rest_port=0, grpc_port=0, poll_seconds=60) as server, connect(server) as connection:
         get = b"GET /healthz HTTP/1.1\r\nHost: x\r\n"

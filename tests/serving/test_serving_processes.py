@@ -6,6 +6,7 @@ import select
 import signal
 import socket
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import httpx
 import pytest
 import tensorflow as tf
 from forked import twotower
+from ports import free
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from tests.serving.test_serving_admission import USER, wait_for
@@ -22,6 +24,7 @@ from tfrs_twotower.serving import CannotServe
 from tfrs_twotower.serving.metrics import FOLDER
 from tfrs_twotower.serving.ports import keep, listen
 from tfrs_twotower.serving.processes import Part
+from tfrs_twotower.serving.signals import Signals
 
 PREDICT = "/v1/models/toy:predict"
 
@@ -55,7 +58,7 @@ def root(tmp_path, publish):
 
 def start(root, *options):
     ports = ("--rest-port", "0", "--grpc-port", "0")
-    return twotower("serve", root, "--name", "toy", *ports, "--processes", "2", *options)
+    return twotower("serve", "--name", "toy", *ports, "--processes", "2", *options, "--", root)
 
 
 def test_processes_share_the_ports_and_one_that_is_killed_comes_back(root, tmp_path):
@@ -98,6 +101,33 @@ def test_what_is_wrong_is_said_once(tmp_path):
     assert err.count("`root` must be a folder") == 1
 
 
+def test_one_that_is_killed_at_the_first_start_is_named(root):
+    process = start(root)
+    wait_for(lambda: children(process), "the first one")
+    os.kill(children(process)[0], signal.SIGKILL)
+    out, err = process.communicate(timeout=60)
+    assert not out and "Process 1 ended with status -9 before it was ready." in err
+
+
+def test_what_a_process_prints_does_not_hide_its_end(tmp_path, capfd):
+    """Bytes that are no text; and a process of its own that holds its output and lives longer."""
+    ended, script = threading.Event(), "printf 'a \\377\\nServing x\\nat /\\nmore\\n'; sleep 20 & exit 3"
+    part = Part(1, ["sh", "-c", script], {FOLDER: str(tmp_path)}, lambda: part.ended() is not None and ended.set())
+    part.start()
+    assert ended.wait(10) and part.failed() == 3
+    wait_for(lambda: part.said == ["Serving x", "at /"], "its lines")
+    wait_for(lambda: "more" in capfd.readouterr().out, "what else it prints")
+
+
+def test_a_signal_is_heard_among_many_calls(monkeypatch):
+    with Signals() as signals:
+        for _ in range(10_000):
+            signals.wake()
+        assert not signals.wait() and not signals.wait(0)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert signals.wait(30)
+
+
 def test_what_belongs_to_one_process_is_refused(tmp_path, capsys):
     for option in ("--items-log", "--archive"):
         assert main(["serve", str(tmp_path), "--processes", "2", option, "x"]) == 1
@@ -106,6 +136,20 @@ def test_what_belongs_to_one_process_is_refused(tmp_path, capsys):
         port = str(taken.getsockname()[1])
         assert main(["serve", str(tmp_path), "--processes", "2", "--rest-port", port]) == 1
         assert "Address already in use. Choose another `rest_port`" in capsys.readouterr().err
+    port, = free(1)
+    ports = ["--rest-port", str(port), "--grpc-port", str(port)]
+    assert main(["serve", str(tmp_path), "--processes", "2", *ports]) == 1
+    assert "Address already in use. Choose another `grpc_port`" in capsys.readouterr().err
+    assert main(["serve", str(tmp_path), "--process", "4"]) == 1
+    assert "Did you mean --processes 4?" in capsys.readouterr().err
+
+
+def test_a_kept_port_is_no_other_server_s():
+    with keep("127.0.0.1", "rest_port", 0) as kept:
+        port = kept.getsockname()[1]
+        for take in (keep, listen):
+            with pytest.raises(CannotServe, match="in use"):
+                take("127.0.0.1", "grpc_port", port)
 
 
 def test_a_kept_port_takes_no_connection_of_those_that_share_it():
@@ -116,9 +160,11 @@ def test_a_kept_port_takes_no_connection_of_those_that_share_it():
                 clients = [socket.create_connection(("127.0.0.1", port)) for _ in range(20)]
                 taken = {first: 0, second: 0}
                 while sum(taken.values()) < 20:
-                    for ready in select.select([first, second], [], [], 30)[0]:
-                        ready.accept()[0].close()
-                        taken[ready] += 1
+                    ready = select.select([first, second], [], [], 30)[0]
+                    assert ready
+                    for one in ready:
+                        one.accept()[0].close()
+                        taken[one] += 1
                 for client in clients:
                     client.close()
 

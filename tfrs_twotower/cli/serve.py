@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from tfrs_twotower.online.stream_consumer import Stream
 
 _KAFKA = "kafka://"
+# Not by -m, which would look for modules in the current folder first.
+_MAIN = "import sys; sys.path[:] = {!r}; from tfrs_twotower.cli.main import main; sys.exit(main())"
+_LAST_SECONDS = 20.0  # for what a process does after its last answer, such as closing its stores
 DESCRIPTION = """\
 Serves the newest version under EXPORT_ROOT. It swaps to each newer version that appears there, without losing a
 request. EXPORT_ROOT may go through a link, such as `latest`; the server follows it to another run.
@@ -95,6 +98,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def run(args: argparse.Namespace) -> int:
     """Serves until it is stopped; logs the versions that it loads. Returns 1 if requests were cut off."""
+    if args.process is not None and args.processes == 1:
+        raise ConfigError(f"`--process` is what `--processes` tells its own. Did you mean --processes {args.process}?")
     if args.processes > 1 and args.process is None:
         return _run_processes(args)
     from tfrs_twotower.coldstart import InterestHistory
@@ -169,18 +174,23 @@ def _run_processes(args: argparse.Namespace) -> int:
         way_out = "Leave one of them out, or start servers on ports of their own, each with its folder."
         rule = f"be 1 with {used[0]}, whose folder only one process can open"
         raise ConfigError(invalid("--processes", rule, args.processes, way_out))
-    from tfrs_twotower.serving import logs, serve_in_processes
+    from tfrs_twotower.exporting import Key
+    from tfrs_twotower.serving import logs, name_of, serve_in_processes
 
     logs.set_up(args.log, args.log_level)
+    # One that starts later would take the name from another manifest.
+    name = args.name or name_of(args.root, Key.read(args.verify_key) if args.verify_key else None)
 
     def command(number: int, rest_port: int, grpc_port: int) -> list[str]:
-        given = [sys.executable, "-m", "tfrs_twotower", *args.given, "--process", str(number),
-                 "--rest-port", str(rest_port), "--grpc-port", str(grpc_port)]
+        own = ["--process", str(number), "--rest-port", str(rest_port), "--grpc-port", str(grpc_port), "--name", name]
         if args.log_requests and not args.log_requests.startswith(_KAFKA):
-            given += ["--log-requests", os.path.join(args.log_requests, str(number))]
-        return given
+            own += ["--log-requests", os.path.join(args.log_requests, str(number))]
+        end = args.given.index("--") if "--" in args.given else len(args.given)  # no option comes behind it
+        return [sys.executable, "-c", _MAIN.format(sys.path), *args.given[:end], *own, *args.given[end:]]
 
-    return serve_in_processes(command, args.processes, args.host, args.rest_port, args.grpc_port)
+    return serve_in_processes(
+        command, args.processes, args.host, args.rest_port, args.grpc_port, args.drain_seconds + _LAST_SECONDS
+    )
 
 
 def _check_all_logs(args: argparse.Namespace) -> None:

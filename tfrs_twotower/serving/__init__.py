@@ -25,7 +25,7 @@ from tfrs_twotower.serving.predictor import Predictor
 from tfrs_twotower.serving.process import serve
 from tfrs_twotower.serving.processes import serve_in_processes, take_part
 from tfrs_twotower.serving.repository import Repository
-from tfrs_twotower.serving.server import Server
+from tfrs_twotower.serving.server import Server, name_of
 from tfrs_twotower.serving.shards import ShardsKind
 from tfrs_twotower.serving.version_status import State, VersionStatus
 
@@ -51,6 +51,7 @@ __all__ = [
     "VersionRefused",
     "VersionStatus",
     "load_export",
+    "name_of",
     "serve",
     "serve_in_processes",
     "take_part",

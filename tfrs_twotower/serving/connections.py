@@ -5,6 +5,7 @@ import collections
 import errno
 import functools
 import logging
+import math
 import re
 import resource
 import time
@@ -16,6 +17,7 @@ from tfrs_twotower.configuration import config
 from tfrs_twotower.ranges import Count, Positive
 from tfrs_twotower.serving.metrics import Metrics
 
+httptools = extras.require("httptools")
 uvicorn = extras.require("uvicorn")
 uvicorn_http = extras.require("uvicorn.protocols.http.httptools_impl")
 
@@ -30,6 +32,8 @@ _FULL = b'{"error": "Too many connections are open. Send this request again in a
 _LONG = b'{"error": "The headers must have at most %d bytes. Send fewer or shorter ones."}' % _HEADER_BYTES
 _ANSWER = b"HTTP/1.1 %b\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
 _REFUSAL = _ANSWER % (b"503 Service Unavailable\r\nRetry-After: 1", len(_FULL), _FULL)
+_BAD = b'{"error": "This is no HTTP request."}'
+_NO_REQUEST = _ANSWER % (b"400 Bad Request", len(_BAD), _BAD)
 _TOO_LONG = _ANSWER % (b"431 Request Header Fields Too Large", len(_LONG), _LONG)
 
 
@@ -191,9 +195,11 @@ class LongestIdle:
 class Protocol(uvicorn_http.HttpToolsProtocol):  # type: ignore[name-defined]
     """uvicorn's protocol with the limits that uvicorn lacks.
 
-    It gives the parser the headers of a request as one piece, without an offer to upgrade to another protocol. A server
-    may ignore the offer, and does. httptools takes such a request's body for the other protocol. Java's client offers
-    HTTP/2 with each first request, and sends its body.
+    httptools has no limit on headers, and uvicorn none on requests that a client sends before it has an answer. So the
+    parser gets the headers of one request in one piece, then its body, and the next request when that one is answered.
+
+    It gets no offer to upgrade to another protocol, as httptools then takes the body for that protocol's. A server may
+    ignore the offer. Java's client offers HTTP/2 with each first request, and sends its body.
 
     Args:
       limits: a `Connections`.
@@ -206,9 +212,12 @@ class Protocol(uvicorn_http.HttpToolsProtocol):  # type: ignore[name-defined]
         super().__init__(**settings)
         self._limits, self._metrics, self._idle = limits, metrics, idle
         self._heard = False  # True after the first byte
-        self._between, self._in_headers = True, False  # where the parser is: between two requests, or in headers
-        self._head = b""  # headers that have begun, for the parser
-        self._unread = self._header_bytes = 0
+        self._rest = b""  # what has come and waits for its turn
+        self._deaf = False  # whether what comes further is thrown away, as the connection closes behind the answer
+        self._may_begin = self._in_headers = False
+        self._body_left = 0.0  # bytes of the request's body that have not come; infinite: it comes in chunks
+        self._between_chunks = 0  # bytes since the last of a body that comes in chunks
+        self._unread = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         super().connection_made(_OneWrite(transport, self))
@@ -219,41 +228,95 @@ class Protocol(uvicorn_http.HttpToolsProtocol):  # type: ignore[name-defined]
 
     def data_received(self, data: bytes) -> None:
         self.active, self._heard = self.loop.time(), True
-        if self._owed_since is None and self._is_idle():
-            self._owed_since = self.active
-        size = len(data)
-        if self._between:
-            data, self._head = self._head + data, b""
-            end = _END.search(data)
-            if end:
-                data = _UPGRADE.sub(b"\nx-upgrade:", data[:end.end()]) + data[end.end():]
-            elif data[:1].isalpha():  # else no request begins so, and the parser says it at once
-                data, self._head = b"", data
-        if data:
-            super().data_received(data)
+        if not self._deaf:
+            self._rest += data
+            self._read()
+
+    def _read(self) -> None:
+        """Gives the parser what it may have now."""
+        while self._rest and not self.transport.is_closing():
+            if self._body_left:
+                part = int(min(self._body_left, len(self._rest)))
+                self._body_left -= part
+                self._between_chunks += part
+                self._feed(part)
+                if self._body_left == math.inf and self._between_chunks > _HEADER_BYTES:  # trailers without an end
+                    self._metrics.refused("headers")
+                    self._refuse(_TOO_LONG)
+            elif not self._is_idle():
+                break
+            elif (size := self._size_of_headers()) is None:
+                break
+            elif size > _HEADER_BYTES:
+                self._metrics.refused("headers")
+                self._refuse(_TOO_LONG)
+            else:
+                self._may_begin = True
+                self._feed(size, _UPGRADE)
         if not self._is_idle():
             self._owed_since = None
-        self._header_bytes = self._header_bytes + size if self._head or self._in_headers else 0
-        if self._header_bytes > _HEADER_BYTES:
-            self._metrics.refused("headers")
-            self.transport.write(_TOO_LONG)
-            self.transport.close()
+            if len(self._rest) > _HEADER_BYTES:
+                self.flow.pause_reading()
+        elif self._owed_since is None and self._rest:
+            self._owed_since = self.loop.time()
+
+    def _size_of_headers(self) -> int | None:
+        """Of the headers at the start of `_rest`; None if their end has not come, or if nothing has come."""
+        self._rest = self._rest.lstrip(b"\r\n")  # some clients send them behind a body
+        end = _END.search(self._rest)
+        if end is not None:
+            return end.end()
+        begins = self._rest[:1].isalpha() or not self._rest  # else it is no request, and the parser says so at once
+        return None if begins and len(self._rest) <= _HEADER_BYTES else len(self._rest)
+
+    def _feed(self, size: int, left_out: re.Pattern[bytes] | None = None) -> None:
+        data, self._rest = self._rest[:size], self._rest[size:]
+        self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(data if left_out is None else left_out.sub(b"\nx-upgrade:", data))
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            if self._is_idle() or self.cycle.more_body:
+                self._refuse(_NO_REQUEST)
+            else:  # what is wrong follows the chunks of a whole request, which gets its answer
+                self._rest, self._deaf, self.cycle.keep_alive = b"", True, False
+
+    def _refuse(self, answer: bytes) -> None:
+        if self._is_idle() or not self.cycle.response_started:
+            self.transport.write(answer)
+        self.transport.close()
 
     def on_message_begin(self) -> None:
-        self._between, self._in_headers = False, True
+        if not self._may_begin:
+            raise ValueError("This request follows the chunks of another one, and was to wait.")
+        self._may_begin, self._in_headers = False, True
         super().on_message_begin()
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._in_headers:  # else it comes behind the chunks of a body, and nobody reads it
+            super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
-        self._in_headers = False
+        headers, self._in_headers, self._between_chunks = dict(self.headers), False, 0
+        if (b"host" not in headers and self.parser.get_http_version() == "1.1"
+                or sum(name == b"host" for name, _ in self.headers) > 1):
+            raise ValueError("A request has one Host.")  # RFC 9112, 3.2
+        chunked = b"transfer-encoding" in headers
+        self._body_left = math.inf if chunked else float(headers.get(b"content-length", 0))
         super().on_headers_complete()
 
+    def on_body(self, body: bytes) -> None:
+        self._between_chunks = 0
+        super().on_body(body)
+
     def on_message_complete(self) -> None:
-        self._between = True
+        self._body_left = 0.0
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
         self.transport.flush()  # the answer to HEAD has no body
         super().on_response_complete()
+        if self._rest:
+            self.loop.call_soon(self._read)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._timer.cancel()

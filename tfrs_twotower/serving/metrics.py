@@ -72,11 +72,13 @@ def current() -> Call:
 class Metrics:
     """Counters of one server. `method` is for example "rest:predict" or "grpc:Predict".
 
-    Processes that answer on the same ports keep them in files (PROMETHEUS_MULTIPROC_DIR): a scrape of one gets the
-    figures of all.
+    Args:
+      of_several: whether a scrape gets the figures of all processes that answer on the same ports. They keep them in
+        the files of a folder, which the variable PROMETHEUS_MULTIPROC_DIR names.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, of_several: bool = False) -> None:
+        self._of_several = of_several
         self._newest, self._inside = 0, threading.local()  # per thread: seconds of the inner parts
         self._registry = prometheus.CollectorRegistry()
         kinds = (prometheus.Counter, prometheus.Gauge, functools.partial(prometheus.Histogram, buckets=_SECONDS))
@@ -239,7 +241,7 @@ class Metrics:
     def text(self) -> tuple[bytes, str]:
         """The body and the content type of a scrape."""
         registry = self._registry
-        if folder := os.environ.get(FOLDER):
+        if self._of_several:
             registry = prometheus.CollectorRegistry()
-            extras.require("prometheus_client.multiprocess").MultiProcessCollector(registry, folder)
+            extras.require("prometheus_client.multiprocess").MultiProcessCollector(registry, os.environ[FOLDER])
         return prometheus.generate_latest(registry), prometheus.CONTENT_TYPE_LATEST

@@ -172,11 +172,20 @@ def keep(host: str, argument: str, port: int) -> socket.socket:
     """
     with listen(host, argument, port) as alone:  # another server has no part in it
         address = alone.getsockname()
-    kept = socket.socket(_family(host))
-    for option in (socket.SO_REUSEADDR, socket.SO_REUSEPORT):
-        kept.setsockopt(socket.SOL_SOCKET, option, 1)
-    kept.bind(address)
-    return kept
+    for late in (False, True):
+        kept, reason = socket.socket(_family(host)), ""
+        kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if kept.family == socket.AF_INET6:  # as `create_server` has it
+            kept.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        if late:  # connections of an earlier server are not forgotten yet; then another `keep` could have the port too
+            kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            kept.bind(address)
+            return kept
+        except OSError as error:
+            kept.close()
+            reason = error.strerror or str(error)
+    raise _refused(host, argument, port, reason)
 
 
 def _family(host: str) -> socket.AddressFamily:

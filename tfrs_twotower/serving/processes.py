@@ -25,7 +25,8 @@ _log = logging.getLogger(__name__)
 
 
 def serve_in_processes(
-    command: Callable[[int, int, int], Sequence[str]], count: int, host: str, rest_port: int, grpc_port: int
+    command: Callable[[int, int, int], Sequence[str]], count: int, host: str, rest_port: int, grpc_port: int,
+    seconds: float,
 ) -> int:
     """Serves until SIGTERM or SIGINT. A process that dies is started again.
 
@@ -37,6 +38,7 @@ def serve_in_processes(
       count: of processes.
       host: the address to listen on.
       rest_port, grpc_port: 0 takes any free port.
+      seconds: how long a process that is asked to stop may take. Then it is killed.
 
     Returns:
       0, or the first exit status of a process that is not 0.
@@ -57,13 +59,15 @@ def serve_in_processes(
             for part in some:
                 part.start()
             while not all(part.said for part in some):
-                if signals.wait() or any(part.ended() is not None for part in some):
-                    return _stop(parts)
+                stop = signals.wait()
+                failed = [part.failed() for part in some]
+                if stop or any(failed):
+                    return _stop(parts, seconds) or max(failed, key=abs)
         print(*parts[0].said, f"{count} processes answer.", sep="\n", flush=True)
         while not signals.wait(min(part.seconds() for part in parts)):
             for part in parts:
                 part.look_after()
-        return _stop(parts)
+        return _stop(parts, seconds)
 
 
 def take_part(count: int) -> None:
@@ -73,6 +77,7 @@ def take_part(count: int) -> None:
     def follow() -> None:
         while os.read(0, 1):  # not by `sys.stdin`, whose lock this thread would hold when the interpreter ends
             pass
+        _log.error("The process that started this one has ended, so this one ends too.")
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=follow, name="parent", daemon=True).start()
@@ -93,7 +98,7 @@ class Part:
       changed: a function that is called, in a thread, at each line that the process prints, and when it has ended.
 
     Attributes:
-      said: the lines that it has printed; none before it is ready.
+      said: the first two lines that it has printed, from "Serving" on; none before it is ready.
     """
 
     def __init__(
@@ -108,21 +113,39 @@ class Part:
     def start(self) -> None:
         """Starts it, and does not wait."""
         self.said, self._due, self._begun = [], math.inf, time.monotonic()
+        os.makedirs(self._environment[FOLDER], exist_ok=True)  # what cleans temporary folders may have removed it
         self._process = subprocess.Popen(
-            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=self._environment
+            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, errors="replace",
+            env=self._environment,
         )
-        threading.Thread(target=self._follow, args=[self._process], daemon=True).start()
+        for follow in (self._listen, self._await):
+            threading.Thread(target=follow, args=[self._process], daemon=True).start()
 
-    def _follow(self, process: "subprocess.Popen[str]") -> None:
+    def _listen(self, process: "subprocess.Popen[str]") -> None:
         for line in process.stdout:  # a pipe
-            self.said.append(line.rstrip())
-            self._changed()
+            if len(self.said) < 2 and (self.said or line.startswith("Serving ")):
+                self.said.append(line.rstrip())
+                self._changed()
+            else:
+                print(line, end="", flush=True)
+
+    def _await(self, process: "subprocess.Popen[str]") -> None:
         process.wait()
         self._changed()
 
     def ended(self) -> int | None:
         """The exit status; None while it runs, or has not been started."""
         return None if self._process is None else self._process.poll()
+
+    def failed(self) -> int:
+        """The exit status of one that has ended before it was ready; 0: it has not. The log tells, unless the process
+        itself said why."""
+        status = self.ended()
+        if status is None:
+            return 0
+        if status not in (1, 2):
+            _log.error("Process %d ended with status %d before it was ready.", self._number, status)
+        return status or 1
 
     def seconds(self) -> float:
         """Until it is to be started again; infinite while it runs."""
@@ -140,16 +163,27 @@ class Part:
             self._due = now + self._wait
             _log.error("Process %d ended with status %d. It starts again in %g s.", self._number, status, self._wait)
         elif now >= self._due:
-            self.start()
+            try:
+                self.start()
+            except OSError as error:  # there is no memory for it, or no number
+                self._due = now + _LATE
+                _log.error("Process %d cannot be started: %s. The next try is in %g s.", self._number, error, _LATE)
 
     def stop(self) -> None:
         """Asks it to stop."""
         if self._process is not None:
             self._process.terminate()
 
-    def wait(self) -> int:
-        """Its exit status, when it has ended; 0 if it was not started."""
-        return 0 if self._process is None else self._process.wait()
+    def wait(self, seconds: float = math.inf) -> int:
+        """Its exit status, when it has ended; 0 if it was not started. After some seconds it is killed."""
+        if self._process is None:
+            return 0
+        try:
+            return self._process.wait(None if seconds == math.inf else max(seconds, 0.0))
+        except subprocess.TimeoutExpired:
+            _log.error("Process %d does not stop, and is killed.", self._number)
+            self.kill()
+            return self._process.wait()
 
     def kill(self) -> None:
         """Ends it if it still runs."""
@@ -158,8 +192,11 @@ class Part:
             self._process.wait()
 
 
-def _stop(parts: Sequence[Part]) -> int:
-    for part in parts:
+def _stop(parts: Sequence[Part], seconds: float) -> int:
+    running = [part for part in parts if part.ended() is None]
+    for part in running:
         part.stop()
+    deadline = time.monotonic() + seconds
     # One that still imported TensorFlow ends by the signal itself.
-    return next((status for status in [part.wait() for part in parts] if status not in (0, -signal.SIGTERM)), 0)
+    statuses = [part.wait(deadline - time.monotonic()) for part in running]
+    return next((status for status in statuses if status not in (0, -signal.SIGTERM)), 0)

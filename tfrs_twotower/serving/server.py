@@ -6,11 +6,13 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 from tfrs_twotower.channels import Channel, Shares
 from tfrs_twotower.errors import ConfigError, ExportError, invalid
 from tfrs_twotower.experiments import Arms
 from tfrs_twotower.exporting import Key, manifest
+from tfrs_twotower.exporting.publishing import versions_under
 from tfrs_twotower.index import IndexKind
 from tfrs_twotower.online import AnswerLog, StoreError, Stores, UserVectorCache
 from tfrs_twotower.online.stream_consumer import Stream
@@ -129,7 +131,7 @@ class Server:
         self.host = host
         self.rest_port = rest_port
         self.grpc_port = grpc_port
-        self.metrics = Metrics()
+        self.metrics = Metrics(processes > 1)
         part = None if shard is None else Shard.read(shard)
         if part is not None:
             if any(given is not None for given in (stores, cache, fresh, index, answer_log, arms, item_stream)):
@@ -179,14 +181,14 @@ class Server:
             self.predictor, self.metrics, stores, fresh,
             [*dict.fromkeys([*BUILTIN, *(channel.name for channel in channels)])], self.health.degraded,
         )
-        self._drain_seconds, self._connections = drain_seconds, connections
-        self._ports = Ports(host, rest_port, grpc_port, access, connections, self.metrics, processes > 1)
+        self._drain_seconds, self._connections, self._shares_ports = drain_seconds, connections, processes > 1
+        self._ports = Ports(host, rest_port, grpc_port, access, connections, self.metrics, self._shares_ports)
         self._stores = stores
         self._verify_key = verify_key
         self._stopping = threading.Event()
 
     def start(self) -> None:
-        """Opens the ports, loads the versions in the folder, then answers requests.
+        """Opens the ports, loads the versions in the folder, then answers requests. Shared ports are opened last.
 
         Raises:
           CannotServe: the folder does not exist, a port is taken or out of range, the host is unknown, other machines
@@ -198,11 +200,14 @@ class Server:
         with contextlib.ExitStack() as undo:  # if a step raises, no port stays taken and no thread stays
             undo.callback(self.health.close)
             self.health.start()
+            undo.callback(self.repository.close)
+            if self._shares_ports:  # a process gets connections as soon as it has opened them
+                self.repository.start()
             waiting = sum(queue.load.concurrency + queue.load.queue for queue in self._queues)
             self._ports.open(undo, waiting, self.predictor.limits.max_body_bytes)
             self.rest_port, self.grpc_port = self._ports.rest_port, self._ports.grpc_port
-            undo.callback(self.repository.close)
-            self.repository.start()
+            if not self._shares_ports:
+                self.repository.start()
             if self._experiment is not None:
                 undo.callback(self._experiment.stop)
                 self._experiment.start()
@@ -272,11 +277,8 @@ class Server:
         if self.repository.available():
             with self.repository.lease() as model:
                 return model.manifest.get("model", _DEFAULT_NAME)
-        for status in reversed(self.repository.statuses()):  # refused for now: a front may start before its shards
-            with contextlib.suppress(ExportError):
-                said = manifest.read(os.path.join(self.repository.root, str(status.version)), self._verify_key)
-                return said.get("model", _DEFAULT_NAME)
-        return _DEFAULT_NAME
+        # Refused for now: a front may start before its shards.
+        return name_of(self.repository.root, self._verify_key)
 
     @property
     def has_page(self) -> bool:
@@ -295,3 +297,12 @@ class Server:
         )
         self._ports.answer(rest.app(), OPEN_PATHS if page else ())
         return rest
+
+
+def name_of(root: str | Path, key: Key | None = None) -> str:
+    """The `model` of the newest version under `root` whose manifest can be read, and is signed by the `key` if there is
+    one; "twotower" if there is none."""
+    for version in reversed(versions_under(root)):
+        with contextlib.suppress(ExportError):
+            return manifest.read(os.path.join(root, str(version)), key).get("model", _DEFAULT_NAME)
+    return _DEFAULT_NAME

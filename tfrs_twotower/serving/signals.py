@@ -2,7 +2,6 @@
 
 import contextlib
 import math
-import os
 import select
 import signal
 import socket
@@ -14,14 +13,16 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 class Signals:
     """While it is entered, SIGTERM and SIGINT end `wait` in place of the process. For the main thread.
 
-    The signal's number comes through a socket, whichever thread the signal met: an Event that a handler sets can be
-    locked by the thread that it interrupts, or leave that thread asleep.
+    A signal wakes the thread through a socket, whichever thread it met: an Event that a handler sets can be locked by
+    the thread that it interrupts, or leave that thread asleep.
     """
 
     def __enter__(self) -> "Signals":
         self._heard, self._told = socket.socketpair()
+        self._heard.setblocking(False)
         self._told.setblocking(False)
-        self._handlers = {s: signal.signal(s, lambda *_: None) for s in _SIGNALS}
+        self._asked = False
+        self._handlers = {s: signal.signal(s, self._ask) for s in _SIGNALS}
         self._descriptor = signal.set_wakeup_fd(self._told.fileno(), warn_on_full_buffer=False)
         return self
 
@@ -32,11 +33,18 @@ class Signals:
         self._heard.close()
         self._told.close()
 
+    def _ask(self, *signal: Any) -> None:
+        self._asked = True
+
     def wait(self, seconds: float = math.inf) -> bool:
         """True as soon as one of the signals has come. False after some seconds, or after another thread's `wake`."""
-        if not select.select([self._heard], [], [], None if seconds == math.inf else seconds)[0]:
-            return False
-        return os.read(self._heard.fileno(), 1)[0] in _SIGNALS
+        if not self._asked:
+            poll = select.poll()
+            poll.register(self._heard, select.POLLIN)
+            poll.poll(None if seconds == math.inf else 1000 * seconds)
+            with contextlib.suppress(BlockingIOError):
+                self._heard.recv(4096)
+        return self._asked
 
     def wake(self) -> None:
         """Ends `wait` from another thread."""

@@ -190,6 +190,7 @@ def _forget_optimizer(model: TwoTowerModel) -> None:
     """Frees the optimizer's slots, which take twice the memory of the weights, and the graph that holds them."""
     model._delete_tracking("optimizer")  # if it is only overwritten, Keras keeps a reference
     model.optimizer = model.train_function = model.train_tf_function = model._compile_config = None
+    model._is_compiled = False  # so that Keras asks for `compile` before it trains further
 
 
 def _run(
