@@ -12,6 +12,7 @@ import pytest
 import tensorflow as tf
 import toy
 from forked import Forked
+from tensorflow.python.framework import ops
 
 from tfrs_twotower import progress
 from tfrs_twotower.errors import ConfigError, TrainingError
@@ -78,10 +79,12 @@ def _slots():
 
 
 def test_a_training_leaves_nothing_in_memory(tmp_path):
-    """TensorFlow kept the function that makes the batches, and with it the tables of each training of a process."""
-    before = _slots()
+    """TensorFlow kept the function that makes the batches and the gradients of losses, and with them the tables of each
+    training of a process."""
+    before, gradients = _slots(), {*ops.gradient_registry.list()}
     run = toy.train(tmp_path, epochs=1)
     assert _slots() == before  # its own are gone, though its weights are there
+    assert {*ops.gradient_registry.list()} == gradients
     weights = [weakref.ref(weight) for weight in run.assembly.model.trainable_variables]
     del run
     gc.collect()

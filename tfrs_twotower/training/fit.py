@@ -5,11 +5,12 @@ import dataclasses
 import resource
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
+from tensorflow.python.framework import ops  # for `_gradients_forgotten`
 
 from tfrs_twotower.errors import TrainingError
 from tfrs_twotower.models.two_tower import NOT_FINITE, TwoTowerModel
@@ -111,7 +112,8 @@ def fit(
         written.mkdir(parents=True, exist_ok=True)
         epochs = config.epochs if epochs is None else epochs
         begin = (start_from, start)
-        return _fit(model, data, config, evaluate, Path(directory), written, verbose, callbacks, begin, epochs)
+        with _gradients_forgotten():
+            return _fit(model, data, config, evaluate, Path(directory), written, verbose, callbacks, begin, epochs)
 
 
 def _fit(
@@ -184,6 +186,21 @@ def _fit(
         examples_per_second=round(clock.steps * data.batch_size / clock.seconds, 1) if clock.steps else 0.0,
         peak_memory_mb=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
     )
+
+
+@contextlib.contextmanager
+def _gradients_forgotten() -> Iterator[None]:
+    """Lets TensorFlow forget the gradients of `tf.custom_gradient` in the graphs that the block traces.
+
+    It keeps each for ever, by a name of its own, and with it the graph of the step, the tables and the slots.
+    """
+    registry = ops.gradient_registry
+    known = {*registry.list()}
+    try:
+        yield
+    finally:
+        for name in {*registry.list()} - known:
+            del registry._registry[name]
 
 
 def _forget_optimizer(model: TwoTowerModel) -> None:
