@@ -21,7 +21,6 @@ from tensorflow_serving.apis import (
 
 from tfrs_twotower.errors import ConfigError
 from tfrs_twotower.serving import DeadlineExceeded, Load, Overloaded, Server, Unavailable
-from tfrs_twotower.serving import admission as admission_module
 from tfrs_twotower.serving.admission import Admission
 from tfrs_twotower.serving.errors import Cancelled
 from tfrs_twotower.serving.metrics import Metrics
@@ -318,9 +317,8 @@ def test_what_does_not_end_in_time_is_counted_and_cut_off(tmp_path, publish, cap
     assert "1 requests did not finish within 0.05 s" in caplog.text
 
 
-def test_small_requests_go_before_large_ones_and_few_large_ones_run(monkeypatch):
-    monkeypatch.setattr(admission_module, "_LARGE", 1)
-    admission, order = Admission(Load(concurrency=2, queue=9, deadline_seconds=30), "x", Metrics()), []
+def test_small_requests_go_before_large_ones_and_few_large_ones_run():
+    admission, order = Admission(Load(concurrency=2, queue=9, deadline_seconds=30), "x", Metrics(), most_large=1), []
     with admission.acquire() as first, admission.acquire() as second:
         first.pause()  # nobody waits: it comes back at once, as the one large request that runs
         paused = in_thread(lambda: (second.pause(), order.append("second")))
@@ -342,10 +340,9 @@ def test_small_requests_go_before_large_ones_and_few_large_ones_run(monkeypatch)
     assert order == ["small", 0, 1, "second"] and admission.drain(0) == 0
 
 
-def test_large_requests_leave_half_of_the_queue_to_small_ones(monkeypatch):
-    monkeypatch.setattr(admission_module, "_LARGE", 1)
+def test_large_requests_leave_half_of_the_queue_to_small_ones():
     metrics = Metrics()
-    admission = Admission(Load(concurrency=3, queue=4, deadline_seconds=30), "x", metrics)
+    admission = Admission(Load(concurrency=3, queue=4, deadline_seconds=30), "x", metrics, most_large=1)
     with contextlib.ExitStack() as stack:
         first, second, third = [stack.enter_context(admission.acquire()) for _ in range(3)]
         first.pause()

@@ -23,7 +23,7 @@ from tfrs_twotower.cli.main import main
 from tfrs_twotower.serving import CannotServe
 from tfrs_twotower.serving.metrics import FOLDER
 from tfrs_twotower.serving.ports import keep, listen
-from tfrs_twotower.serving.processes import Part
+from tfrs_twotower.serving.processes import ServerProcess
 from tfrs_twotower.serving.signals import Signals
 
 PREDICT = "/v1/models/toy:predict"
@@ -112,7 +112,8 @@ def test_one_that_is_killed_at_the_first_start_is_named(root):
 def test_what_a_process_prints_does_not_hide_its_end(tmp_path, capfd):
     """Bytes that are no text; and a process of its own that holds its output and lives longer."""
     ended, script = threading.Event(), "printf 'a \\377\\nServing x\\nat /\\nmore\\n'; sleep 20 & exit 3"
-    part = Part(1, ["sh", "-c", script], {FOLDER: str(tmp_path)}, lambda: part.ended() is not None and ended.set())
+    environment = {FOLDER: str(tmp_path)}
+    part = ServerProcess(1, ["sh", "-c", script], environment, lambda: part.ended() is not None and ended.set())
     part.start()
     assert ended.wait(10) and part.failed() == 3
     wait_for(lambda: part.said == ["Serving x", "at /"], "its lines")
@@ -172,7 +173,8 @@ def test_a_kept_port_takes_no_connection_of_those_that_share_it():
 def test_one_that_dies_soon_starts_again_later_each_time(tmp_path, monkeypatch):
     now = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    part = Part(1, [sys.executable, "-c", "print('ready'); raise SystemExit(3)"], {FOLDER: str(tmp_path)}, lambda: None)
+    command = [sys.executable, "-c", "print('ready'); raise SystemExit(3)"]
+    part = ServerProcess(1, command, {FOLDER: str(tmp_path)}, lambda: None)
     waits = []
     for lived in (0, 0, 0, 0, 0, 31, 0):
         part.start()

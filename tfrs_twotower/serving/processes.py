@@ -51,7 +51,7 @@ def serve_in_processes(
                  for name, port in (("rest_port", rest_port), ("grpc_port", grpc_port))]
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="twotower-metrics-"))
         signals = stack.enter_context(Signals())
-        parts = [Part(number, command(number, *ports), {FOLDER: folder}, signals.wake)
+        parts = [ServerProcess(number, command(number, *ports), {FOLDER: folder}, signals.wake)
                  for number in range(1, count + 1)]
         for part in parts:
             stack.callback(part.kill)  # if starting one fails
@@ -88,7 +88,7 @@ def take_part(count: int) -> None:
         tf.config.threading.set_inter_op_parallelism_threads(threads)
 
 
-class Part:
+class ServerProcess:
     """One of the processes.
 
     Args:
@@ -192,7 +192,7 @@ class Part:
             self._process.wait()
 
 
-def _stop(parts: Sequence[Part], seconds: float) -> int:
+def _stop(parts: Sequence[ServerProcess], seconds: float) -> int:
     running = [part for part in parts if part.ended() is None]
     for part in running:
         part.stop()
