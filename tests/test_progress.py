@@ -4,10 +4,11 @@ import os
 import pty
 import subprocess
 import sys
-import time
 
 import pytest
+from clocks import set_clock
 
+from tfrs_twotower import progress
 from tfrs_twotower.progress import _Pace
 
 _CODE = """
@@ -48,7 +49,7 @@ def test_a_file_gets_nothing():
 
 def test_steps_of_minutes_have_a_time_left_and_what_comes_before_the_first_does_not_count(monkeypatch):
     now = [1000.0]  # seconds since the machine started
-    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    set_clock(monkeypatch, progress, monotonic=lambda: now[0])
     pace, left = _Pace(), []
     for now[0], steps in ((1050.0, 1), (1140.0, 1), (1150.0, 0), (1260.0, 2)):  # 90 s for one, then 120 s for two
         if steps:
@@ -60,7 +61,7 @@ def test_steps_of_minutes_have_a_time_left_and_what_comes_before_the_first_does_
 
 def test_the_first_of_few_steps_tells_the_time_left(monkeypatch):
     now = [1000.0]
-    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    set_clock(monkeypatch, progress, monotonic=lambda: now[0])
     pace = _Pace()
     now[0] = 1030.0
     pace.advance(1)

@@ -1,8 +1,10 @@
 """Stores that are opened when they answer."""
 
 import pytest
+from clocks import set_clock
 
 from tfrs_twotower.online import StoreError, StoreUnavailable
+from tfrs_twotower.online import late as late_module
 from tfrs_twotower.online.late import Late
 
 
@@ -14,7 +16,7 @@ def test_it_is_opened_at_most_once_a_second_whatever_the_error(monkeypatch):
             raise error
         return "store"
 
-    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    set_clock(monkeypatch, late_module, monotonic=lambda: now[0])
     late = Late(opened)
     with pytest.raises(StoreUnavailable, match="away"):
         late.get()

@@ -7,20 +7,20 @@ import signal
 import socket
 import sys
 import threading
-import time
 from pathlib import Path
 
 import grpc
 import httpx
 import pytest
 import tensorflow as tf
+from clocks import set_clock
 from forked import twotower
 from ports import free
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from tests.serving.test_serving_admission import USER, wait_for
 from tfrs_twotower.cli.main import main
-from tfrs_twotower.serving import CannotServe
+from tfrs_twotower.serving import CannotServe, processes
 from tfrs_twotower.serving.metrics import FOLDER
 from tfrs_twotower.serving.ports import keep, listen
 from tfrs_twotower.serving.processes import ServerProcess
@@ -172,7 +172,7 @@ def test_a_kept_port_takes_no_connection_of_those_that_share_it():
 
 def test_one_that_dies_soon_starts_again_later_each_time(tmp_path, monkeypatch):
     now = [100.0]
-    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    set_clock(monkeypatch, processes, monotonic=lambda: now[0])
     command = [sys.executable, "-c", "print('ready'); raise SystemExit(3)"]
     part = ServerProcess(1, command, {FOLDER: str(tmp_path)}, lambda: None)
     waits = []

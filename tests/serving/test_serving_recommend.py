@@ -3,18 +3,19 @@
 import datetime
 import decimal
 import json
-import time
 
 import grpc
 import httpx
 import pyarrow as pa
 import pytest
 import tensorflow as tf
+from clocks import set_clock
 from google.protobuf import struct_pb2
 
 from tfrs_twotower.freshness import FreshItems
 from tfrs_twotower.online import Event, StoreError, open_stores
 from tfrs_twotower.serving import InvalidArgument, Limits, Predictor, Repository, Server
+from tfrs_twotower.serving import metrics as metrics_module
 from tfrs_twotower.serving.catalogue import Catalogue
 from tfrs_twotower.serving.current_items import CurrentItems
 from tfrs_twotower.serving.grpc_service import METHODS
@@ -295,7 +296,7 @@ def test_rules_and_proposals_have_figures_of_their_own(server, client):
 
 def test_a_part_of_a_request_counts_without_the_parts_inside_it(monkeypatch):
     metrics, moments = Metrics(), iter([0, 1, 4, 5, 5.5, 10, 20, 22])
-    monkeypatch.setattr(time, "perf_counter", lambda: next(moments))
+    set_clock(monkeypatch, metrics_module, perf_counter=lambda: next(moments))
     with metrics.stage("filter"):
         for _ in range(2):
             with metrics.stage("channels"):

@@ -3,14 +3,14 @@
 import dataclasses
 import json
 import math
-import time
 
 import numpy as np
 import pandas as pd
 import pytest
 import toy
+from clocks import set_clock
 
-from tfrs_twotower import progress, recipes
+from tfrs_twotower import progress, recipes, tuning
 from tfrs_twotower.cli.main import main
 from tfrs_twotower.configuration import override
 from tfrs_twotower.data import ingest, synthetic
@@ -171,7 +171,7 @@ def test_the_verb(tmp_path, capsys):
 
 def test_a_bar_has_the_share_of_the_trials_or_of_the_time(monkeypatch):
     now, told = [100.0], []
-    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    set_clock(monkeypatch, tuning, monotonic=lambda: now[0])
     done = _Done(lambda share, said: told.append((round(share, 3), said)), trials=4, seconds=120)
     study = optuna.create_study(direction="maximize")
     now[0] = 112.0
