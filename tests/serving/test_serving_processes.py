@@ -34,6 +34,14 @@ def children(process):
     return [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
 
 
+def runs(pid):
+    """Does the process run? One that has ended stays as a zombie where nobody asks for its status."""
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+
+
 def served(process):
     """(the REST address, the gRPC address) that it says, when all answer."""
     address = re.fullmatch(r"Serving toy \(version 3\) at (http\S+)/v1/models/toy and gRPC (\S+)\n",
@@ -77,7 +85,8 @@ def test_processes_share_the_ports_and_one_that_is_killed_comes_back(root, tmp_p
     with pytest.raises(CannotServe, match="in use"):  # another server does not join them unasked
         listen("127.0.0.1", "rest_port", int(url.rpartition(":")[2]))
     os.kill(first[1], signal.SIGKILL)
-    assert "Process 2 ended with status -9. It starts again in 2 s.\n" in iter(process.stderr.readline, "")
+    told = re.compile(r"Process 2 ended with status -9\. It starts again in [12] s\.\n")  # 1: it took 30 s to get here
+    assert any(map(told.fullmatch, iter(process.stderr.readline, "")))
     wait_for(lambda: len(children(process)) == 2 and children(process) != first, "the other one")
     for _ in range(20):
         assert httpx.post(url + PREDICT, json=USER, timeout=60).status_code == 200
@@ -91,7 +100,7 @@ def test_they_end_with_the_one_that_started_them(root):
     served(process)
     parts = children(process)
     process.kill()
-    wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in parts), "the processes to end")
+    wait_for(lambda: not any(map(runs, parts)), "the processes to end")
 
 
 def test_what_is_wrong_is_said_once(tmp_path):
